@@ -1,0 +1,110 @@
+//! The seam between the driver and the components: what a node is given and what it gives back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use tokio_util::sync::CancellationToken;
+
+use crate::value::Value;
+
+/// The components with a native implementation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kind {
+    ChatInput,
+    ChatOutput,
+    TextInput,
+    TextOutput,
+    /// `Prompt` and `Prompt Template`: f-string style or mustache.
+    Prompt,
+    LanguageModel,
+    OpenAiModel,
+    Parser,
+    /// If-Else.
+    ConditionalRouter,
+}
+
+/// A field of a node after edges, tweaks and variables have been applied.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Param {
+    /// From the template or a tweak.
+    Field(Json),
+    /// From one edge.
+    Edge(Value),
+    /// A list input: one entry an edge, in edge order.
+    Edges(Vec<Value>),
+}
+
+/// One execution of one node.
+#[derive(Debug, Clone)]
+pub struct NodeCall {
+    pub id: String,
+    pub display_name: String,
+    pub kind: Kind,
+    pub params: BTreeMap<String, Param>,
+    /// Names of the outputs to compute: those on a connected edge, or all when none is connected.
+    pub wanted: Vec<String>,
+}
+
+/// What a node produced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct NodeOutput {
+    /// Output name to value, in the component's order; only wanted ones.
+    pub values: BTreeMap<String, Value>,
+    /// Outputs whose branch must not run (If-Else).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<String>,
+    #[serde(default, skip_serializing_if = "Usage::is_zero")]
+    pub usage: Usage,
+}
+
+/// Tokens a model charged for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+}
+
+impl Usage {
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+    }
+}
+
+/// Why a node failed. `code` is stable and machine-readable, such as `model_timeout`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct NodeError {
+    pub code: &'static str,
+    pub message: String,
+    /// Whether another attempt of the run may succeed (rate limits, timeouts, 5xx), not a bad request.
+    pub retryable: bool,
+}
+
+/// What a component may use while it runs.
+#[derive(Clone)]
+pub struct NodeContext {
+    pub http: reqwest::Client,
+    pub run_id: String,
+    pub session_id: String,
+    pub flow_id: String,
+    /// Credentials and base URLs by Langflow's names: request variables first, then the environment.
+    pub variables: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    /// Called with each piece of streamed text.
+    pub on_token: Arc<dyn Fn(&str) + Send + Sync>,
+    pub cancel: CancellationToken,
+}
+
+impl std::fmt::Debug for NodeContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeContext").field("run_id", &self.run_id).finish_non_exhaustive()
+    }
+}
