@@ -27,7 +27,7 @@ pub enum Kind {
 
 /// A field of a node after edges, tweaks and variables have been applied.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Param {
+pub(crate) enum Param {
     /// From the template or a tweak.
     Field(Json),
     /// From one edge.
@@ -38,7 +38,7 @@ pub enum Param {
 
 /// One execution of one node.
 #[derive(Debug, Clone)]
-pub struct NodeCall {
+pub(crate) struct NodeCall {
     pub id: String,
     pub display_name: String,
     pub kind: Kind,
@@ -91,13 +91,13 @@ pub struct NodeError {
 
 /// What a component may use while it runs.
 #[derive(Clone)]
-pub struct NodeContext {
+pub(crate) struct NodeContext {
     pub http: reqwest::Client,
     pub run_id: String,
     pub session_id: String,
     pub flow_id: String,
     /// Credentials and base URLs by Langflow's names: request variables first, then the environment.
-    pub variables: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub variables: crate::run::Environment,
     /// Called with each piece of streamed text.
     pub on_token: Arc<dyn Fn(&str) + Send + Sync>,
     pub cancel: CancellationToken,

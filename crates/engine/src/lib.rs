@@ -1,1 +1,26 @@
-//! Placeholder.
+//! Langflow flows: parsed, compiled once into a [`Plan`], scheduled without I/O, executed natively.
+//!
+//! [`compile`] turns an export into a plan or says everything that is wrong with it. [`execute`] drives one run:
+//! the schedule says which nodes are ready, the driver awaits them side by side, each finished node is reported so
+//! that the caller can checkpoint it, and a later attempt passes those outputs back as `resume`.
+//!
+//! Left to others: storing flows and runs, leases, retries of whole runs, and the Python host for components
+//! without a native implementation.
+
+mod compile;
+mod component;
+mod execute;
+mod plan;
+mod problem;
+mod request;
+mod run;
+mod value;
+
+pub use compile::compile;
+pub use component::{Kind, NodeError, NodeOutput, Usage};
+pub use execute::execute;
+pub use plan::{CompileLimits, EngineKind, NodeInfo, Plan, Unsupported};
+pub use problem::{FlowError, MAX_PROBLEMS, Problem};
+pub use request::{InputType, OutputType, Request, RequestError};
+pub use run::{Environment, Outcome, Progress, RunError, Services};
+pub use value::{Message, Value};

@@ -1,0 +1,65 @@
+//! What one run asks of a flow: input, tweaks, variables, and which outputs it wants back.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::problem::{self, Problem};
+
+/// Which input components take the request's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputType {
+    #[default]
+    Chat,
+    Text,
+    Any,
+}
+
+/// Which components' results are the run's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputType {
+    #[default]
+    Chat,
+    Text,
+    Any,
+    /// Every node that ran.
+    Debug,
+}
+
+/// One run's request. All fields have Langflow's defaults.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Request {
+    /// Text, an object (its `input_value`, or itself as JSON text), or null for none.
+    pub input: Json,
+    pub input_type: InputType,
+    pub output_type: OutputType,
+    /// Only this component's result, by id or display name.
+    pub output_component: Option<String>,
+    /// By node id or display name: objects of fields; scalars apply to every node that has such a field.
+    pub tweaks: Json,
+    pub session_id: Option<String>,
+    /// Values for `load_from_db` fields and credentials; the environment is asked after them.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// A request that this flow refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RequestError {
+    /// Stable: `TWEAKS_REFUSED`, `TWEAKS_INVALID`, `INPUT_INVALID`, `OUTPUT_UNKNOWN`, `FIELD_REQUIRED`, `VARIABLE_MISSING`.
+    pub code: &'static str,
+    /// Pointers are into the request.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        problem::display(&self.problems, f)
+    }
+}
+
+impl std::error::Error for RequestError {}

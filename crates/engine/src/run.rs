@@ -1,0 +1,114 @@
+//! The words of an execution: what it is given, what it reports on the way, and how it ends.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::component::{NodeError, NodeOutput, Usage};
+use crate::plan::{NodeInfo, Unsupported};
+use crate::request::RequestError;
+
+/// Where credentials and variables come from when the request has none.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What every execution of a process shares.
+#[derive(Clone)]
+pub struct Services {
+    pub http: reqwest::Client,
+    pub environment: Environment,
+}
+
+impl Services {
+    /// A client with connection pooling, and the environment of this process.
+    pub fn from_env() -> Self {
+        Self { http: reqwest::Client::new(), environment: Arc::new(|name: &str| std::env::var(name).ok()) }
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").finish_non_exhaustive()
+    }
+}
+
+/// What happens while a flow runs, in the order it happens. For one node: started, tokens, then finished or failed;
+/// a reused node is only finished.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    NodeStarted { node: NodeInfo },
+    Token { node: String, text: String },
+    NodeFinished { node: NodeInfo, output: NodeOutput, reused: bool, elapsed: Duration },
+    NodeFailed { node: NodeInfo, error: NodeError },
+    /// On a branch that was not taken.
+    NodeSkipped { node: NodeInfo },
+}
+
+/// How a flow ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Text or JSON of the wanted output; an array if there are several, null if none.
+    pub output: Json,
+    /// The same by node id.
+    pub outputs: BTreeMap<String, Json>,
+    /// Of all nodes, reused ones included.
+    pub usage: Usage,
+    pub nodes_run: u32,
+    pub nodes_reused: u32,
+    pub session_id: String,
+}
+
+/// Why a flow did not end well.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RunError {
+    #[error("{} ({}): {error}", node.display_name, node.id)]
+    Node { node: NodeInfo, error: NodeError },
+    #[error("cancelled")]
+    Cancelled,
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error("this flow needs the Python engine: {}", describe_unsupported(.0))]
+    Unsupported(Vec<Unsupported>),
+    /// The scheduler has unfinished nodes but nothing ready: a bug of this engine, not of the flow.
+    #[error("the schedule is stuck at {}", .0.join(", "))]
+    Deadlock(Vec<String>),
+}
+
+impl RunError {
+    /// Whether another attempt of the run may succeed.
+    pub fn retryable(&self) -> bool {
+        matches!(self, Self::Node { error, .. } if error.retryable)
+    }
+
+    /// Stable and machine-readable.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Node { error, .. } => error.code,
+            Self::Cancelled => "cancelled",
+            Self::Request(error) => error.code,
+            Self::Unsupported(_) => "flow_unsupported",
+            Self::Deadlock(_) => "engine_deadlock",
+        }
+    }
+
+    /// The id of the node that failed.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::Node { node, .. } => Some(&node.id),
+            Self::Request(error) => error.problems.first().and_then(|problem| problem.node.as_deref()),
+            Self::Unsupported(nodes) => nodes.first().map(|node| node.node.as_str()),
+            Self::Cancelled | Self::Deadlock(_) => None,
+        }
+    }
+}
+
+fn describe_unsupported(nodes: &[Unsupported]) -> String {
+    let Some(first) = nodes.first() else { return "unknown component".to_owned() };
+    match nodes.len() {
+        1 => first.reason.clone(),
+        n => format!("{} (and {} more)", first.reason, n - 1),
+    }
+}
