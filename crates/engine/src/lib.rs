@@ -9,7 +9,9 @@
 
 mod compile;
 mod component;
+mod components;
 mod execute;
+mod known;
 mod plan;
 mod problem;
 mod request;
