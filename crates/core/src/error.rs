@@ -26,7 +26,12 @@ pub struct PortError {
 
 impl PortError {
     pub fn new(kind: Kind, operation: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, operation, detail: detail.into(), source: None }
+        Self {
+            kind,
+            operation,
+            detail: detail.into(),
+            source: None,
+        }
     }
 
     pub fn retryable(operation: &'static str, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -46,7 +51,12 @@ impl PortError {
         operation: &'static str,
         source: impl StdError + Send + Sync + 'static,
     ) -> Self {
-        Self { kind, operation, detail: source.to_string(), source: Some(Box::new(source)) }
+        Self {
+            kind,
+            operation,
+            detail: source.to_string(),
+            source: Some(Box::new(source)),
+        }
     }
 
     pub fn is_retryable(&self) -> bool {

@@ -28,11 +28,21 @@ impl FromStr for FlowRef {
 
     fn from_str(text: &str) -> Result<Self, BadFlowRef> {
         let Some((name, version)) = text.split_once('@') else {
-            return Ok(Self { name: text.parse()?, version: None });
+            return Ok(Self {
+                name: text.parse()?,
+                version: None,
+            });
         };
-        let number = version.bytes().all(|b| b.is_ascii_digit()).then(|| version.parse::<u32>().ok()).flatten();
+        let number = version
+            .bytes()
+            .all(|b| b.is_ascii_digit())
+            .then(|| version.parse::<u32>().ok())
+            .flatten();
         match number {
-            Some(number) if number > 0 => Ok(Self { name: name.parse()?, version: Some(number) }),
+            Some(number) if number > 0 => Ok(Self {
+                name: name.parse()?,
+                version: Some(number),
+            }),
             _ => Err(BadFlowRef::Version(version.chars().take(32).collect())),
         }
     }
@@ -65,7 +75,17 @@ mod tests {
     fn table() {
         assert_eq!("a".parse::<FlowRef>().unwrap().version, None);
         assert_eq!("a@3".parse::<FlowRef>().unwrap().version, Some(3));
-        for bad in ["", "@", "a@", "a@0", "a@-1", "a@+1", "a@x", "a@1@2", "a@99999999999"] {
+        for bad in [
+            "",
+            "@",
+            "a@",
+            "a@0",
+            "a@-1",
+            "a@+1",
+            "a@x",
+            "a@1@2",
+            "a@99999999999",
+        ] {
             assert!(bad.parse::<FlowRef>().is_err(), "{bad}");
         }
     }

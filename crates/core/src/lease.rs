@@ -32,7 +32,9 @@ impl Term {
 
 impl Default for Term {
     fn default() -> Self {
-        Self { ttl: Duration::from_secs(30) }
+        Self {
+            ttl: Duration::from_secs(30),
+        }
     }
 }
 

@@ -5,29 +5,29 @@
 //! reads a clock or draws a random number: time and randomness are arguments, so each decision can be tested
 //! as a table and simulated.
 
-//pub mod clock;
-//pub mod error;
-//pub mod event;
-//pub mod flow;
-//pub mod id;
-//pub mod lease;
-//pub mod limits;
-//pub mod message;
-//pub mod name;
-//pub mod payload;
-//pub mod port;
-//pub mod retry;
-//pub mod run;
+pub mod clock;
+pub mod error;
+pub mod event;
+pub mod flow;
+pub mod id;
+pub mod lease;
+pub mod limits;
+pub mod message;
+pub mod name;
+pub mod payload;
+pub mod port;
+pub mod retry;
+pub mod run;
 
-//pub use clock::{Clock, ManualClock, SystemClock};
-//pub use error::{Kind, PortError};
-//pub use event::{EventKind, NewEvent, RunEvent};
-//pub use flow::{FlowRef, FlowVersion};
-//pub use id::{KeyId, RunId, WorkerId};
-//pub use lease::Lease;
-//pub use limits::Limits;
-//pub use message::{RunMessage, TraceContext};
-//pub use name::{FlowName, Labels, QueueName, Tenant};
-//pub use payload::{BlobRef, Payload};
-//pub use retry::RetryPolicy;
-//pub use run::{Priority, RunState};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use error::{Kind, PortError};
+pub use event::{EventKind, NewEvent, RunEvent};
+pub use flow::{FlowRef, FlowVersion};
+pub use id::{KeyId, RunId, WorkerId};
+pub use lease::Lease;
+pub use limits::Limits;
+pub use message::{RunMessage, TraceContext};
+pub use name::{FlowName, Labels, QueueName, Tenant};
+pub use payload::{BlobRef, Payload};
+pub use retry::RetryPolicy;
+pub use run::{Priority, RunState};

@@ -29,13 +29,19 @@ pub struct RunMessage {
 pub enum BadMessage {
     #[error("not a run message: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("message version {0} is not known to this worker (it knows {VERSION}): upgrade workers before dispatchers")]
+    #[error(
+        "message version {0} is not known to this worker (it knows {VERSION}): upgrade workers before dispatchers"
+    )]
     Version(u8),
 }
 
 impl RunMessage {
     pub fn new(run: RunId, trace: Option<TraceContext>) -> Self {
-        Self { v: VERSION, run, trace }
+        Self {
+            v: VERSION,
+            run,
+            trace,
+        }
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -74,6 +80,9 @@ mod tests {
     #[test]
     fn a_newer_version_is_refused_by_name() {
         let json = format!(r#"{{"v":2,"run":"{}"}}"#, RunId::generate());
-        assert!(matches!(RunMessage::decode(json.as_bytes()), Err(BadMessage::Version(2))));
+        assert!(matches!(
+            RunMessage::decode(json.as_bytes()),
+            Err(BadMessage::Version(2))
+        ));
     }
 }

@@ -21,12 +21,19 @@ const ALLOWED: &str = "a-z, A-Z, 0-9, '-', '_' and '.'";
 fn check(what: &'static str, text: &str, max: usize) -> Result<(), BadName> {
     let fine = text.len() <= max
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if fine {
         return Ok(());
     }
     let found = text.chars().take(max.saturating_add(1)).collect();
-    Err(BadName { what, found, max, allowed: ALLOWED })
+    Err(BadName {
+        what,
+        found,
+        max,
+        allowed: ALLOWED,
+    })
 }
 
 macro_rules! name {
@@ -107,7 +114,7 @@ pub struct Labels(BTreeMap<String, String>);
 /// Why labels were refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadLabels {
-    #[error("a run may carry at most {} labels, found {0}", Labels::MAX)]
+    #[error("a run may carry at most {max} labels, found {0}", max = Labels::MAX)]
     TooMany(usize),
     #[error(transparent)]
     Key(#[from] BadName),
