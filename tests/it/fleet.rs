@@ -1,0 +1,344 @@
+//! A fleet of real processes: dispatchers and workers, a mock model, and an HTTP client for them.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use eventsource_stream::Eventsource;
+use flowfleet_mock_model as mock;
+use futures::StreamExt;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::services::{self, Database};
+
+/// A process of the fleet, killed with it.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    pub name: &'static str,
+    pub admin: String,
+}
+
+impl Process {
+    /// SIGKILL: no chance to say goodbye.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status()?;
+        ensure!(status.success(), "kill {signal} {}", self.name);
+        Ok(())
+    }
+
+    /// Waits for the process to end by itself.
+    pub async fn ended(&mut self, within: Duration) -> anyhow::Result<std::process::ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < deadline, "{} is still running", self.name);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A binary of this workspace, built beside this test.
+pub fn binary(name: &str) -> std::path::PathBuf {
+    let mut path = std::env::current_exe().expect("this test has a path");
+    path.pop();
+    path.pop();
+    path.push(name);
+    assert!(path.exists(), "{} is missing: cargo build --workspace builds it", path.display());
+    path
+}
+
+fn free_address() -> anyhow::Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+/// Waits until `check` answers something, or fails naming what was awaited.
+pub async fn until<T, F, R>(what: &str, within: Duration, mut check: F) -> anyhow::Result<T>
+where
+    F: FnMut() -> R,
+    R: Future<Output = anyhow::Result<Option<T>>>,
+{
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(found) = check().await? {
+            return Ok(found);
+        }
+        if Instant::now() > deadline {
+            bail!("gave up after {within:?} waiting until {what}");
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+/// Everything one test needs.
+#[derive(Debug)]
+pub struct Fleet {
+    pub url: String,
+    pub pool: String,
+    pub mock: mock::Handle,
+    pub database: Database,
+    pub dispatcher: Option<Process>,
+    pub workers: Vec<Process>,
+    pub client: reqwest::Client,
+    data: tempfile::TempDir,
+}
+
+/// One server-sent event.
+#[derive(Debug, Clone)]
+pub struct SseEvent {
+    pub id: Option<u64>,
+    pub kind: String,
+    pub data: Value,
+}
+
+impl Fleet {
+    /// A dispatcher and `workers` workers on PostgreSQL, RabbitMQ and Redis.
+    pub async fn start(workers: usize, model: mock::Config) -> anyhow::Result<Self> {
+        let database = Database::create()?;
+        let mock = mock::spawn(model).await?;
+        let mut fleet = Self {
+            url: String::new(),
+            pool: format!("it-{}", Uuid::now_v7().simple()),
+            mock,
+            database,
+            dispatcher: None,
+            workers: Vec::new(),
+            client: reqwest::Client::new(),
+            data: tempfile::tempdir()?,
+        };
+        let migrated = fleet.command("flowfleet").arg("migrate").output()?;
+        ensure!(migrated.status.success(), "migrate: {}", String::from_utf8_lossy(&migrated.stderr));
+        fleet.start_dispatcher().await?;
+        for _ in 0..workers {
+            fleet.start_worker(&[]).await?;
+        }
+        Ok(fleet)
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(binary(name));
+        command
+            .env("FLOWFLEET_STORE_URL", &self.database.url)
+            .env("FLOWFLEET_QUEUE_URL", services::rabbitmq_url())
+            .env("FLOWFLEET_BUS_URL", services::redis_url())
+            .env("FLOWFLEET_BLOB_URL", format!("file:{}", self.data.path().display()))
+            .env("FLOWFLEET_LOG", std::env::var("FLOWFLEET_LOG").unwrap_or_else(|_| "warn".to_owned()))
+            .env("OPENAI_BASE_URL", self.mock.base_url())
+            .env("OPENAI_API_KEY", "test-key");
+        command
+    }
+
+    pub async fn start_dispatcher(&mut self) -> anyhow::Result<()> {
+        let address = free_address()?;
+        self.url = format!("http://{address}");
+        let child = self.command("flowfleet-dispatcher").env("FLOWFLEET_LISTEN", &address).spawn()?;
+        let process = Process { child, name: "dispatcher", admin: self.url.clone() };
+        self.ready(&process).await?;
+        self.dispatcher = Some(process);
+        Ok(())
+    }
+
+    /// A worker of this fleet's pool; `settings` are environment variables.
+    pub async fn start_worker(&mut self, settings: &[(&str, &str)]) -> anyhow::Result<()> {
+        let address = free_address()?;
+        let child = self
+            .command("flowfleet-worker")
+            .env("FLOWFLEET_ADMIN_LISTEN", &address)
+            .env("FLOWFLEET_QUEUES", &self.pool)
+            .env("FLOWFLEET_LEASE_S", "3")
+            .envs(settings.iter().copied())
+            .spawn()?;
+        let process = Process { child, name: "worker", admin: format!("http://{address}") };
+        self.ready(&process).await?;
+        self.workers.push(process);
+        Ok(())
+    }
+
+    async fn ready(&self, process: &Process) -> anyhow::Result<()> {
+        until(&format!("the {} is ready", process.name), Duration::from_secs(60), || async {
+            let answer = self.client.get(format!("{}/health/ready", process.admin)).send().await;
+            Ok(answer.is_ok_and(|a| a.status().is_success()).then_some(()))
+        })
+        .await
+    }
+
+    pub async fn put_flow(&self, name: &str, flow: &Value) -> anyhow::Result<Value> {
+        let answer = self.client.put(format!("{}/v1/flows/{name}", self.url)).json(flow).send().await?;
+        body(answer, &[StatusCode::OK, StatusCode::CREATED]).await
+    }
+
+    /// A run of this fleet's pool.
+    pub fn run(&self, flow: &str, input: &str) -> Value {
+        json!({"flow": flow, "input": input, "queue": self.pool})
+    }
+
+    pub async fn submit(&self, run: &Value) -> anyhow::Result<String> {
+        let answer = self.client.post(format!("{}/v1/runs", self.url)).json(run).send().await?;
+        let body = body(answer, &[StatusCode::ACCEPTED]).await?;
+        Ok(body["id"].as_str().context("an id")?.to_owned())
+    }
+
+    /// Submits a run and waits for its end.
+    pub async fn complete(&self, run: &Value) -> anyhow::Result<Value> {
+        let id = self.submit(run).await?;
+        self.wait(&id, Duration::from_secs(60)).await
+    }
+
+    pub async fn get(&self, id: &str) -> anyhow::Result<Value> {
+        let answer = self.client.get(format!("{}/v1/runs/{id}", self.url)).send().await?;
+        body(answer, &[StatusCode::OK]).await
+    }
+
+    /// Waits until a run has ended.
+    pub async fn wait(&self, id: &str, within: Duration) -> anyhow::Result<Value> {
+        until(&format!("run {id} ends"), within, || async {
+            let answer = self.client.get(format!("{}/v1/runs/{id}?wait_s=5", self.url)).send().await?;
+            let run = body(answer, &[StatusCode::OK]).await?;
+            Ok(is_final(&run).then_some(run))
+        })
+        .await
+    }
+
+    pub async fn submit_batch(&self, runs: &[Value]) -> anyhow::Result<Vec<String>> {
+        let answer = self.client.post(format!("{}/v1/runs/batch", self.url)).json(&runs).send().await?;
+        let body = body(answer, &[StatusCode::ACCEPTED]).await?;
+        let ids = body["ids"].as_array().context("ids")?;
+        Ok(ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect())
+    }
+
+    /// How many runs are in a state, by walking the listing to its end.
+    pub async fn count(&self, state: &str) -> anyhow::Result<u64> {
+        let (mut count, mut cursor) = (0, None::<String>);
+        loop {
+            let mut request = self.client.get(format!("{}/v1/runs", self.url));
+            request = request.query(&[("state", state), ("limit", "1000")]);
+            if let Some(cursor) = &cursor {
+                request = request.query(&[("cursor", cursor)]);
+            }
+            let page = body(request.send().await?, &[StatusCode::OK]).await?;
+            count += page["items"].as_array().context("items")?.len() as u64;
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => return Ok(count),
+            }
+        }
+    }
+
+    /// Waits until `wanted` runs have succeeded and no run is live.
+    pub async fn all_succeed(&self, wanted: u64, within: Duration) -> anyhow::Result<()> {
+        until(&format!("{wanted} runs have succeeded"), within, || async {
+            let failed = self.count("failed").await?;
+            ensure!(failed == 0, "{failed} runs failed");
+            Ok((self.count("succeeded").await? == wanted).then_some(()))
+        })
+        .await
+    }
+
+    /// Follows the events of a run until `stop` says so or the stream ends.
+    pub async fn events(
+        &self,
+        id: &str,
+        after: Option<u64>,
+        mut stop: impl FnMut(&SseEvent) -> bool,
+    ) -> anyhow::Result<Vec<SseEvent>> {
+        let mut request = self.client.get(format!("{}/v1/runs/{id}/events", self.url));
+        if let Some(after) = after {
+            request = request.header("Last-Event-ID", after.to_string());
+        }
+        let answer = request.send().await?;
+        ensure!(answer.status() == StatusCode::OK, "events: {}", answer.status());
+        let mut stream = answer.bytes_stream().eventsource();
+        let mut seen = Vec::new();
+        let read = async {
+            while let Some(event) = stream.next().await {
+                let event = event?;
+                let event = SseEvent {
+                    id: event.id.parse().ok().filter(|_| event.event != "node.token"),
+                    kind: event.event,
+                    data: serde_json::from_str(&event.data).unwrap_or(Value::Null),
+                };
+                let done = stop(&event);
+                seen.push(event);
+                if done {
+                    break;
+                }
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(Duration::from_secs(60), read).await.context("the stream went silent")??;
+        Ok(seen)
+    }
+
+    /// The text of a process's metrics.
+    pub async fn metrics(&self, process: &Process) -> anyhow::Result<String> {
+        Ok(self.client.get(format!("{}/metrics", process.admin)).send().await?.text().await?)
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.workers.clear();
+        self.dispatcher = None;
+        services::delete_queues(&self.pool);
+    }
+}
+
+pub fn is_final(run: &Value) -> bool {
+    matches!(run["state"].as_str(), Some("succeeded" | "failed" | "cancelled" | "expired"))
+}
+
+/// The JSON of an answer whose status is among those expected.
+pub async fn body(answer: reqwest::Response, expected: &[StatusCode]) -> anyhow::Result<Value> {
+    let status = answer.status();
+    let text = answer.text().await?;
+    ensure!(expected.contains(&status), "{status}: {text}");
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// `flowfleet up` in a directory of its own.
+#[derive(Debug)]
+pub struct Embedded {
+    pub url: String,
+    pub process: Process,
+}
+
+impl Embedded {
+    pub async fn start(data: &std::path::Path, model: &str) -> anyhow::Result<Self> {
+        let address = free_address()?;
+        let url = format!("http://{address}");
+        let child = Command::new(binary("flowfleet"))
+            .args(["up", "--listen", &address, "--data"])
+            .arg(data)
+            .env("OPENAI_BASE_URL", model)
+            .env("OPENAI_API_KEY", "test-key")
+            .env("FLOWFLEET_LOG", "warn")
+            .stdout(Stdio::null())
+            .spawn()?;
+        let embedded = Self { process: Process { child, name: "flowfleet up", admin: url.clone() }, url };
+        let client = reqwest::Client::new();
+        until("`flowfleet up` is ready", Duration::from_secs(60), || async {
+            let answer = client.get(format!("{}/health/ready", embedded.url)).send().await;
+            Ok(answer.is_ok_and(|a| a.status().is_success()).then_some(()))
+        })
+        .await?;
+        Ok(embedded)
+    }
+}
