@@ -1,25 +1,245 @@
-//! The driver: awaits what the schedule says is ready.
+//! The driver: awaits what the schedule says is ready, with as much parallelism as the graph allows.
+//!
+//! All nodes of a run share one task: they wait for models far more than they compute. A node that fails for good ends
+//! the run at once. After a failure that another attempt may mend, nodes already running may finish first: their
+//! outputs are reported, so the next attempt does not pay for them again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-use crate::component::NodeOutput;
-use crate::plan::Plan;
+use crate::component::{NodeContext, NodeError, NodeOutput};
+use crate::components;
+use crate::graph::NodeIdx;
+use crate::metrics::{NODE_DURATION_SECONDS, NODES_REUSED_TOTAL};
+use crate::outcome::{self, Counts};
+use crate::plan::{NodeInfo, Plan};
+use crate::prepare::Prepared;
 use crate::request::Request;
-use crate::run::{Outcome, Progress, RunError, Services};
+use crate::run::{Environment, Outcome, Progress, RunError, Services};
+use crate::schedule::Schedule;
+use crate::variables;
+
+/// Nodes of one run that run at once; more wait their turn.
+const MAX_PARALLEL: usize = 64;
 
 /// Runs a flow. `resume` holds outputs of nodes that an earlier attempt finished: they are not executed again.
+/// Everything that happens is reported to `on_progress` in order, from this task. Cancelling drops what is running.
 pub async fn execute(
     plan: &Arc<Plan>,
     request: &Request,
-    _resume: BTreeMap<String, NodeOutput>,
-    _run_id: &str,
-    _services: &Services,
-    _on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
-    _cancel: CancellationToken,
+    resume: BTreeMap<String, NodeOutput>,
+    run_id: &str,
+    services: &Services,
+    on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
+    cancel: CancellationToken,
 ) -> Result<Outcome, RunError> {
-    plan.check(request)?;
-    Err(RunError::Deadlock(Vec::new()))
+    if !plan.unsupported().is_empty() {
+        return Err(RunError::Unsupported(plan.unsupported().to_vec()));
+    }
+    let prepared = Prepared::new(plan, request, run_id)?;
+    let variables = variables::lookup(&request.variables, &services.environment);
+    // Whatever a component left running ends with the run, however the run ends.
+    let token = cancel.child_token();
+    let _stop = token.clone().drop_guard();
+    let mut driver = Driver {
+        plan,
+        schedule: Schedule::new(&plan.graph, &plan.included),
+        ended: vec![None; plan.nodes.len()],
+        resume,
+        waiting: VecDeque::new(),
+        running: FuturesUnordered::new(),
+        counts: Counts::default(),
+        on_progress,
+        variables: Arc::clone(&variables),
+        context: Context {
+            http: services.http.clone(),
+            run_id: run_id.to_owned(),
+            session_id: prepared.session_id.clone(),
+            flow_id: plan.flow_id().unwrap_or_default().to_owned(),
+            variables,
+            cancel: token,
+        },
+        prepared,
+    };
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(RunError::Cancelled),
+        result = driver.drive() => result?,
+    }
+    let Driver { prepared, ended, counts, .. } = driver;
+    Ok(outcome::collect(plan, prepared, &ended, counts))
+}
+
+type NodeEnd = (NodeIdx, Duration, Result<NodeOutput, NodeError>);
+
+struct Driver<'p> {
+    plan: &'p Plan,
+    prepared: Prepared,
+    schedule: Schedule<'p>,
+    ended: Vec<Option<NodeOutput>>,
+    resume: BTreeMap<String, NodeOutput>,
+    /// Ready, but over the limit of what runs at once.
+    waiting: VecDeque<NodeIdx>,
+    running: FuturesUnordered<BoxFuture<'static, NodeEnd>>,
+    counts: Counts,
+    on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
+    variables: Environment,
+    context: Context,
+}
+
+/// What the contexts of all nodes of a run share.
+struct Context {
+    http: reqwest::Client,
+    run_id: String,
+    session_id: String,
+    flow_id: String,
+    variables: Environment,
+    cancel: CancellationToken,
+}
+
+impl Driver<'_> {
+    async fn drive(&mut self) -> Result<(), RunError> {
+        let mut failure: Option<RunError> = None;
+        loop {
+            if failure.is_none() {
+                failure = self.start_ready().err();
+            }
+            if failure.as_ref().is_some_and(|failure| !failure.retryable()) {
+                break;
+            }
+            let Some((node, elapsed, result)) = self.running.next().await else { break };
+            let component = self.component_label(node);
+            metrics::histogram!(NODE_DURATION_SECONDS, "component" => component).record(elapsed.as_secs_f64());
+            match result {
+                Ok(output) => {
+                    self.counts.run += 1;
+                    self.end(node, output, false, elapsed);
+                }
+                Err(error) => failure = Some(prefer(failure, self.fail(node, error))),
+            }
+        }
+        match failure {
+            Some(failure) => Err(failure),
+            None if self.schedule.is_done() => Ok(()),
+            None => Err(RunError::Deadlock(self.ids(&self.schedule.stuck()))),
+        }
+    }
+
+    /// Starts all that may start. Reused nodes end at once and may make more ready.
+    fn start_ready(&mut self) -> Result<(), RunError> {
+        loop {
+            let ready = self.schedule.ready();
+            if ready.is_empty() {
+                break;
+            }
+            for node in ready {
+                match self.reusable(node) {
+                    Some(output) => {
+                        self.counts.reused += 1;
+                        metrics::counter!(NODES_REUSED_TOTAL).increment(1);
+                        self.end(node, output, true, Duration::ZERO);
+                    }
+                    None => self.waiting.push_back(node),
+                }
+            }
+        }
+        while self.running.len() < MAX_PARALLEL {
+            let Some(node) = self.waiting.pop_front() else { break };
+            self.start(node)?;
+        }
+        Ok(())
+    }
+
+    /// The output of an earlier attempt, if it has what is wanted now.
+    fn reusable(&mut self, node: NodeIdx) -> Option<NodeOutput> {
+        let output = self.resume.remove(&self.plan.nodes[node].info.id)?;
+        let has = |name: &String| output.values.contains_key(name) || output.stopped.contains(name);
+        self.plan.wanted[node].iter().all(has).then_some(output)
+    }
+
+    fn start(&mut self, node: NodeIdx) -> Result<(), RunError> {
+        self.report(Progress::NodeStarted { node: self.info(node) });
+        let ended = |node: NodeIdx| self.ended[node].as_ref();
+        let call = match self.prepared.call(self.plan, node, &self.variables, ended) {
+            Ok(call) => call,
+            Err(error) => return Err(self.fail(node, error)),
+        };
+        let context = self.node_context(&call.id);
+        let span = tracing::info_span!("node", run_id = %self.context.run_id, node = %call.id, kind = ?call.kind);
+        let future = async move {
+            let started = Instant::now();
+            // A bug in one component must not take the other runs of this process with it.
+            let result = AssertUnwindSafe(components::run(&call, &context)).catch_unwind().await;
+            let result = result.unwrap_or_else(|_| {
+                let message = "the component failed in a way that is a bug of the engine".to_owned();
+                Err(NodeError { code: "component_panicked", message, retryable: false })
+            });
+            (node, started.elapsed(), result)
+        };
+        self.running.push(future.instrument(span).boxed());
+        Ok(())
+    }
+
+    fn node_context(&self, id: &str) -> NodeContext {
+        let (on_progress, id) = (Arc::clone(&self.on_progress), id.to_owned());
+        NodeContext {
+            http: self.context.http.clone(),
+            run_id: self.context.run_id.clone(),
+            session_id: self.context.session_id.clone(),
+            flow_id: self.context.flow_id.clone(),
+            variables: Arc::clone(&self.context.variables),
+            on_token: Arc::new(move |text: &str| {
+                on_progress(Progress::Token { node: id.clone(), text: text.to_owned() });
+            }),
+            cancel: self.context.cancel.clone(),
+        }
+    }
+
+    fn end(&mut self, node: NodeIdx, output: NodeOutput, reused: bool, elapsed: Duration) {
+        let skipped = self.schedule.finished(node, &output.stopped);
+        self.report(Progress::NodeFinished { node: self.info(node), output: output.clone(), reused, elapsed });
+        self.ended[node] = Some(output);
+        for node in skipped {
+            self.report(Progress::NodeSkipped { node: self.info(node) });
+        }
+    }
+
+    fn fail(&self, node: NodeIdx, error: NodeError) -> RunError {
+        tracing::debug!(run_id = %self.context.run_id, node = %self.plan.nodes[node].info.id, code = error.code, "node failed");
+        self.report(Progress::NodeFailed { node: self.info(node), error: error.clone() });
+        RunError::Node { node: self.info(node), error }
+    }
+
+    fn report(&self, progress: Progress) {
+        (self.on_progress)(progress);
+    }
+
+    fn info(&self, node: NodeIdx) -> NodeInfo {
+        self.plan.nodes[node].info.clone()
+    }
+
+    fn ids(&self, nodes: &[NodeIdx]) -> Vec<String> {
+        nodes.iter().map(|node| self.plan.nodes[*node].info.id.clone()).collect()
+    }
+
+    /// Bounded: only components with a native implementation run here.
+    fn component_label(&self, node: NodeIdx) -> String {
+        self.plan.nodes[node].kind.as_ref().map_or_else(|_| "unknown".to_owned(), |kind| format!("{kind:?}"))
+    }
+}
+
+/// The failure to report when several nodes failed: one that another attempt cannot mend, else the first.
+fn prefer(known: Option<RunError>, new: RunError) -> RunError {
+    match known {
+        Some(known) if !known.retryable() || new.retryable() => known,
+        _ => new,
+    }
 }

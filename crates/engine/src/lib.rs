@@ -10,13 +10,25 @@
 mod compile;
 mod component;
 mod components;
+mod document;
+mod edge;
 mod execute;
+mod graph;
+mod group;
 mod known;
+pub mod metrics;
+mod node;
+mod outcome;
+mod params;
 mod plan;
+mod prepare;
 mod problem;
 mod request;
 mod run;
+mod schedule;
+mod tweak;
 mod value;
+mod variables;
 
 pub use compile::compile;
 pub use component::{Kind, NodeError, NodeOutput, Usage};

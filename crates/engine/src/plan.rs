@@ -1,8 +1,17 @@
 //! A compiled flow: immutable, shared by every run of it.
 
+use std::collections::{BTreeMap, HashMap};
+
 use serde::{Deserialize, Serialize};
 
+use crate::component::Param;
+use crate::edge::Edge;
+use crate::graph::{Graph, NodeIdx};
+use crate::group::Aliases;
+use crate::node::Node;
+use crate::prepare;
 use crate::request::{Request, RequestError};
+use crate::tweak;
 
 /// Limits on a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,7 +20,7 @@ pub struct CompileLimits {
     /// Nodes after groups are flattened.
     pub nodes: usize,
     pub bytes: usize,
-    /// Nesting of the JSON document.
+    /// Nesting of the JSON document; serde_json itself ends at 127.
     pub depth: usize,
 }
 
@@ -46,7 +55,7 @@ pub struct NodeInfo {
     pub component: String,
 }
 
-/// A flow, compiled once.
+/// A flow, compiled once. Nodes are numbered in a topological order.
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) name: Option<String>,
@@ -54,12 +63,30 @@ pub struct Plan {
     pub(crate) flow_id: Option<String>,
     pub(crate) unsupported: Vec<Unsupported>,
     pub(crate) warnings: Vec<String>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) graph: Graph,
+    /// In document order: that is the order of a list input, and the last one wins where only one can.
+    pub(crate) edges: Vec<Edge>,
+    /// Indices into `edges`, by target node.
+    pub(crate) incoming: Vec<Vec<usize>>,
+    /// Output names to compute, by node.
+    pub(crate) wanted: Vec<Vec<String>>,
+    /// Which nodes a run executes.
+    pub(crate) included: Vec<bool>,
+    /// Parameters before edges and tweaks, by node.
+    pub(crate) params: Vec<BTreeMap<String, Param>>,
+    /// Required fields that only a tweak can fill, by node.
+    pub(crate) missing: BTreeMap<NodeIdx, Vec<String>>,
+    /// Nodes by id, and by display name (the last in the document, as in Langflow).
+    pub(crate) by_id: HashMap<String, NodeIdx>,
+    pub(crate) by_display_name: HashMap<String, NodeIdx>,
+    pub(crate) aliases: Aliases,
 }
 
 impl Plan {
     /// How many nodes the flow has after groups are flattened and notes dropped.
     pub fn nodes(&self) -> usize {
-        0
+        self.nodes.len()
     }
 
     pub fn name(&self) -> Option<&str> {
@@ -78,7 +105,7 @@ impl Plan {
         if self.unsupported.is_empty() { EngineKind::Native } else { EngineKind::Python }
     }
 
-    /// The nodes that make the flow need the Python engine, and why.
+    /// The nodes that make the flow need the Python engine, and why. Nodes that never run are not among them.
     pub fn unsupported(&self) -> &[Unsupported] {
         &self.unsupported
     }
@@ -90,11 +117,26 @@ impl Plan {
 
     /// Every node, in a topological order.
     pub fn node_list(&self) -> Vec<NodeInfo> {
-        Vec::new()
+        self.nodes.iter().map(|node| node.info.clone()).collect()
     }
 
-    /// Whether this flow accepts the request; what `execute` would refuse, it refuses.
-    pub fn check(&self, _request: &Request) -> Result<(), RequestError> {
-        Ok(())
+    /// Whether this flow accepts the request. What depends on the machine it runs on (variables of the environment)
+    /// is known only to `execute`.
+    pub fn check(&self, request: &Request) -> Result<(), RequestError> {
+        prepare::Prepared::new(self, request, "").map(drop)
+    }
+
+    /// What of the request will have no effect, such as tweaks for nodes or fields that do not exist.
+    pub fn request_warnings(&self, request: &Request) -> Vec<String> {
+        tweak::unknown(self, &request.tweaks)
+    }
+
+    pub(crate) fn find(&self, id_or_name: &str) -> Option<NodeIdx> {
+        self.by_id.get(id_or_name).or_else(|| self.by_display_name.get(id_or_name)).copied()
+    }
+
+    /// Whether an edge feeds a field.
+    pub(crate) fn is_fed(&self, node: NodeIdx, field: &str) -> bool {
+        self.incoming[node].iter().any(|edge| self.edges[*edge].field == field)
     }
 }

@@ -50,7 +50,8 @@ pub struct Request {
 /// A request that this flow refuses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RequestError {
-    /// Stable: `TWEAKS_REFUSED`, `TWEAKS_INVALID`, `INPUT_INVALID`, `OUTPUT_UNKNOWN`, `FIELD_REQUIRED`, `VARIABLE_MISSING`.
+    /// Stable: `TWEAKS_REFUSED`, `TWEAKS_INVALID`, `INPUT_INVALID`, `INPUT_CONFLICT`, `OUTPUT_UNKNOWN` or
+    /// `FIELD_REQUIRED`.
     pub code: &'static str,
     /// Pointers are into the request.
     pub problems: Vec<Problem>,

@@ -1,0 +1,146 @@
+//! Edges of a plan: which output feeds which field, checked against the nodes and their types.
+
+use serde_json::Value as Json;
+
+use crate::document::{Object, RawEdge};
+use crate::graph::NodeIdx;
+use crate::node::{Node, strings};
+use crate::problem::{Problems, child};
+
+/// A checked edge.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Edge {
+    pub(crate) source: NodeIdx,
+    pub(crate) output: String,
+    pub(crate) target: NodeIdx,
+    pub(crate) field: String,
+}
+
+/// Checks one edge between two nodes that exist.
+pub(crate) fn check(
+    raw: &RawEdge,
+    (source, from): (NodeIdx, &Node),
+    (target, to): (NodeIdx, &Node),
+    problems: &mut Problems,
+) -> Option<Edge> {
+    let (from_id, to_id) = (&from.info.id, &to.info.id);
+    let Some(field) = raw.target_handle.get("fieldName").and_then(Json::as_str) else {
+        let detail = match raw.target_handle.get("name").and_then(Json::as_str) {
+            Some(name) => format!(
+                "the edge from {from_id} goes back to the output {name} of {to_id}: loops are not supported yet"
+            ),
+            None => format!("the edge from {from_id} to {to_id} names no field"),
+        };
+        problems.push(place(raw, "targetHandle/fieldName"), Some(to_id), detail);
+        return None;
+    };
+    let Some(output_name) = output_name(raw, from) else {
+        let detail = format!("the edge from {from_id} to {to_id} names no output");
+        problems.push(place(raw, "sourceHandle/name"), Some(from_id), detail);
+        return None;
+    };
+    let Some(output) = from.output(&output_name) else {
+        let known = list(from.outputs.iter().map(|output| output.name.as_str()));
+        let detail = format!("{from_id} has no output {output_name}; it has {known}");
+        problems.push(place(raw, "sourceHandle/name"), Some(from_id), detail);
+        return None;
+    };
+    let Some(declared) = to.fields.get(field) else {
+        let known = list(to.fields.keys().map(String::as_str).filter(|name| *name != "code"));
+        let detail = format!("{to_id} has no field {field}; it has {known}");
+        problems.push(place(raw, "targetHandle/fieldName"), Some(to_id), detail);
+        return None;
+    };
+    if declared.kind == "code" || field == "code" {
+        let detail = format!("the edge from {from_id} goes into the code of {to_id}");
+        problems.push(place(raw, "targetHandle/fieldName"), Some(to_id), detail);
+        return None;
+    }
+    let given = types_of(&raw.source_handle, "output_types").filter(|types| !types.is_empty());
+    let given = given.unwrap_or_else(|| output.types.clone());
+    let accepted = match raw.target_handle.contains_key("inputTypes") {
+        true => types_of(&raw.target_handle, "inputTypes"),
+        false => declared.input_types.clone(),
+    };
+    let kind = raw.target_handle.get("type").and_then(Json::as_str).unwrap_or(&declared.kind).to_owned();
+    if !fits(&given, accepted.as_deref(), &kind) {
+        let wants = accepted.filter(|types| !types.is_empty()).unwrap_or_else(|| vec![kind]);
+        let detail = format!(
+            "{from_id} gives {} on {output_name}, but {to_id} takes {} in {field}",
+            list(given.iter().map(String::as_str)),
+            list(wants.iter().map(String::as_str))
+        );
+        problems.push(raw.pointer.clone(), Some(to_id), detail);
+        return None;
+    }
+    Some(Edge { source, output: output_name, target, field: field.to_owned() })
+}
+
+/// Older exports name no output when there is only one; those of a group prefix it with the inner node's id.
+fn output_name(raw: &RawEdge, from: &Node) -> Option<String> {
+    match raw.source_handle.get("name").and_then(Json::as_str) {
+        Some(name) => Some(name.to_owned()),
+        None => match from.outputs.as_slice() {
+            [only] => Some(only.name.clone()),
+            _ => None,
+        },
+    }
+}
+
+fn place(raw: &RawEdge, path: &str) -> String {
+    path.split('/').fold(child(&raw.pointer, "data"), |pointer, key| child(&pointer, key))
+}
+
+fn types_of(handle: &Object, key: &str) -> Option<Vec<String>> {
+    handle.get(key).and_then(Json::as_array).map(|types| strings(types))
+}
+
+fn list<'t>(items: impl Iterator<Item = &'t str>) -> String {
+    let items: Vec<&str> = items.take(12).collect();
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+}
+
+/// Langflow's rule: a field without input types takes its own type; one with them takes either.
+fn fits(given: &[String], accepted: Option<&[String]>, kind: &str) -> bool {
+    let own = std::slice::from_ref(&kind);
+    compatible(given, own) || accepted.is_some_and(|accepted| compatible(given, accepted))
+}
+
+/// Whether two type lists meet. `Data` was renamed `JSON`, and `DataFrame` `Table`; exports have both.
+fn compatible<A: AsRef<str>, B: AsRef<str>>(given: &[A], accepted: &[B]) -> bool {
+    given.iter().any(|given| accepted.iter().any(|accepted| current(given.as_ref()) == current(accepted.as_ref())))
+}
+
+fn current(name: &str) -> &str {
+    match name {
+        "Data" => "JSON",
+        "DataFrame" => "Table",
+        name => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_meet_as_in_langflow() {
+        for (given, accepted, kind, expected) in [
+            (vec!["Message"], Some(vec!["Message"]), "str", true),
+            (vec!["Message"], Some(vec!["Data"]), "str", false),
+            (vec!["Data"], Some(vec!["JSON"]), "other", true),
+            (vec!["JSON"], Some(vec!["Data"]), "other", true),
+            (vec!["DataFrame"], Some(vec!["Table"]), "other", true),
+            (vec!["DataFrame"], Some(vec!["Data"]), "other", false),
+            (vec!["LanguageModel"], Some(vec![]), "str", false),
+            (vec!["str"], None, "str", true),
+            (vec!["Message"], None, "str", false),
+            (vec!["Message", "Data"], Some(vec!["JSON"]), "other", true),
+            (vec![], Some(vec!["Message"]), "str", false),
+        ] {
+            let owned = |types: &[&str]| types.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+            let accepted = accepted.map(|types| owned(&types));
+            assert_eq!(fits(&owned(&given), accepted.as_deref(), kind), expected, "{given:?} {accepted:?} {kind}");
+        }
+    }
+}

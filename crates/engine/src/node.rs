@@ -1,0 +1,224 @@
+//! A node of a plan: which component it is, its fields and outputs, and whether it may run natively.
+//!
+//! # Trust
+//! Every node of a Langflow export embeds the Python that Langflow would execute. The native engine stands in for a
+//! node only if the full sha256 of that code is on a list made from released wheels (`known`): an edited node is
+//! somebody's own program.
+//!
+//! There is also a form without code: a node whose template has no `code` field at all, and whose `metadata.module`
+//! or `type` names a component this engine implements. Nothing could be executed differently, so it is native. Flows
+//! written by hand or by a program use it. Langflow itself does not run such a node.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use crate::component::Kind;
+use crate::document::{Object, RawNode};
+use crate::known;
+use crate::plan::NodeInfo;
+
+/// A template field, as far as running needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Field {
+    /// Langflow's field type: `str`, `int`, `other` for a handle, ...
+    pub(crate) kind: String,
+    pub(crate) value: Json,
+    pub(crate) default: Json,
+    pub(crate) file_path: Json,
+    pub(crate) list: bool,
+    pub(crate) required: bool,
+    pub(crate) show: bool,
+    pub(crate) override_skip: bool,
+    pub(crate) load_from_db: bool,
+    pub(crate) secret: bool,
+    pub(crate) input_types: Option<Vec<String>>,
+    pub(crate) display_name: Option<String>,
+}
+
+/// An output with the types it can give.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Output {
+    pub(crate) name: String,
+    pub(crate) types: Vec<String>,
+}
+
+/// A node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) info: NodeInfo,
+    /// Why it cannot run natively, or what it is.
+    pub(crate) kind: Result<Kind, String>,
+    pub(crate) fields: BTreeMap<String, Field>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) is_input: bool,
+    pub(crate) is_output: bool,
+    pub(crate) tool_mode: bool,
+    pub(crate) pointer: String,
+    /// Where it stands in the document: the order of outputs, and which of two equal names a tweak means.
+    pub(crate) position: usize,
+}
+
+impl Node {
+    pub(crate) fn new(mut raw: RawNode, position: usize) -> Self {
+        let display_name = raw.display_name().to_owned();
+        let kind = identify(&raw, &display_name);
+        let tool_mode = flag(&raw.body, "tool_mode");
+        let names = [raw.id.split('-').next().unwrap_or_default().to_owned(), raw.component.clone()];
+        let is_one_of = |wanted: [&str; 3]| names.iter().any(|name| wanted.contains(&name.as_str()));
+        let is_input = flag(&raw.body, "is_input") || is_one_of(["ChatInput", "Webhook", "TextInput"]);
+        let is_output = flag(&raw.body, "is_output") || is_one_of(["ChatOutput", "DataOutput", "TextOutput"]);
+        let mut outputs = parse_outputs(&raw.body);
+        if let (true, Ok(kind)) = (outputs.is_empty(), &kind) {
+            let native = |name: &&str| Output { name: (*name).to_owned(), types: vec!["Message".to_owned()] };
+            outputs = native_outputs(*kind).iter().map(native).collect();
+        }
+        let template = match raw.body.remove("template") {
+            Some(Json::Object(template)) => template,
+            _ => Object::new(),
+        };
+        // Langflow hides a field that does not say `show`; written by hand it is meant to be seen.
+        let show = !template.contains_key("code");
+        let fields = template.into_iter().filter_map(|(name, field)| match field {
+            Json::Object(field) => Some((name, Field::new(field, show))),
+            _ => None,
+        });
+        Self {
+            fields: fields.collect(),
+            info: NodeInfo { id: raw.id, display_name, component: raw.component },
+            pointer: raw.pointer,
+            kind,
+            outputs,
+            is_input,
+            is_output,
+            tool_mode,
+            position,
+        }
+    }
+
+    pub(crate) fn output(&self, name: &str) -> Option<&Output> {
+        self.outputs.iter().find(|output| output.name == name)
+    }
+}
+
+impl Field {
+    fn new(mut field: Object, show: bool) -> Self {
+        let kind = field.get("type").and_then(Json::as_str).unwrap_or_default().to_owned();
+        // Code is only ever compared, and large: it does not stay in memory with the plan.
+        let value = if kind == "code" { Json::Null } else { field.remove("value").unwrap_or_default() };
+        let input_type = field.get("_input_type").and_then(Json::as_str);
+        Self {
+            value,
+            list: flag(&field, "list"),
+            required: flag(&field, "required"),
+            show: field.get("show").map_or(show, |show| show.as_bool().unwrap_or(false)),
+            override_skip: flag(&field, "override_skip"),
+            load_from_db: flag(&field, "load_from_db"),
+            secret: flag(&field, "password") || input_type == Some("SecretStrInput"),
+            input_types: field.get("input_types").and_then(Json::as_array).map(|types| strings(types)),
+            display_name: field.get("display_name").and_then(Json::as_str).map(str::to_owned),
+            default: field.remove("default").unwrap_or_default(),
+            file_path: field.remove("file_path").unwrap_or_default(),
+            kind,
+        }
+    }
+
+    /// What a user calls it.
+    pub(crate) fn label<'f>(&'f self, name: &'f str) -> &'f str {
+        self.display_name.as_deref().unwrap_or(name)
+    }
+}
+
+pub(crate) fn flag(object: &Object, key: &str) -> bool {
+    object.get(key).and_then(Json::as_bool).unwrap_or(false)
+}
+
+pub(crate) fn strings(values: &[Json]) -> Vec<String> {
+    values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
+}
+
+fn parse_outputs(body: &Object) -> Vec<Output> {
+    let outputs = body.get("outputs").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    let parse = |output: &Json| {
+        let types = output.get("types").and_then(Json::as_array).map(|types| strings(types));
+        Some(Output { name: output.get("name")?.as_str()?.to_owned(), types: types.unwrap_or_default() })
+    };
+    outputs.iter().filter_map(parse).collect()
+}
+
+/// The component a node is, or why this engine must not stand in for it.
+fn identify(raw: &RawNode, display_name: &str) -> Result<Kind, String> {
+    let metadata = raw.body.get("metadata").and_then(Json::as_object);
+    let module = metadata.and_then(|m| m.get("module")).and_then(Json::as_str);
+    let by_module = module.map(by_module_path);
+    let by_type = by_registry_name(&raw.component);
+    let code = raw.template().and_then(|template| template.get("code"));
+    let Some(code) = code else {
+        return match (by_module, by_type) {
+            (Some(Some(module)), Some(name)) if module != name => {
+                Err(format!("{display_name}: its type and its metadata.module name different components"))
+            }
+            (Some(Some(kind)), _) | (None, Some(kind)) => Ok(kind),
+            (Some(None), _) | (None, None) => Err(unknown(raw, display_name)),
+        };
+    };
+    let code = code.get("value").and_then(Json::as_str).unwrap_or_default();
+    if let Some(kind) = known::kind_of(code) {
+        return Ok(kind);
+    }
+    match by_module.flatten().or(by_type) {
+        Some(_) => Err(format!(
+            "{display_name}: edited code of {}: it is not the code of a release this engine knows",
+            raw.component
+        )),
+        None => Err(unknown(raw, display_name)),
+    }
+}
+
+fn unknown(raw: &RawNode, display_name: &str) -> String {
+    format!("{display_name}: the component {} has no native implementation", raw.component)
+}
+
+/// Langflow's registry names, old spellings included.
+fn by_registry_name(name: &str) -> Option<Kind> {
+    Some(match name {
+        "ChatInput" => Kind::ChatInput,
+        "ChatOutput" => Kind::ChatOutput,
+        "TextInput" => Kind::TextInput,
+        "TextOutput" => Kind::TextOutput,
+        "Prompt" | "Prompt Template" => Kind::Prompt,
+        "LanguageModelComponent" => Kind::LanguageModel,
+        "OpenAIModel" => Kind::OpenAiModel,
+        "ParserComponent" | "parser" => Kind::Parser,
+        "ConditionalRouter" => Kind::ConditionalRouter,
+        _ => return None,
+    })
+}
+
+/// `metadata.module` ends in the component's class.
+fn by_module_path(path: &str) -> Option<Kind> {
+    Some(match path.rsplit('.').next()? {
+        "ChatInput" => Kind::ChatInput,
+        "ChatOutput" => Kind::ChatOutput,
+        "TextInputComponent" => Kind::TextInput,
+        "TextOutputComponent" => Kind::TextOutput,
+        "PromptComponent" => Kind::Prompt,
+        "LanguageModelComponent" => Kind::LanguageModel,
+        "OpenAIModelComponent" => Kind::OpenAiModel,
+        "ParserComponent" => Kind::Parser,
+        "ConditionalRouterComponent" => Kind::ConditionalRouter,
+        _ => return None,
+    })
+}
+
+/// The outputs whose values a native component gives. A model's `model_output` is a Python object: not among them.
+pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::ChatInput | Kind::ChatOutput => &["message"],
+        Kind::TextInput | Kind::TextOutput => &["text"],
+        Kind::Prompt => &["prompt"],
+        Kind::LanguageModel | Kind::OpenAiModel => &["text_output"],
+        Kind::Parser => &["parsed_text"],
+        Kind::ConditionalRouter => &["true_result", "false_result"],
+    }
+}
