@@ -31,7 +31,6 @@ install_missing_packages() {
     local -a missing=()
     has cc || missing+=(build-essential)
     has git || missing+=(git)
-    has unzip || missing+=(unzip)
     has psql || missing+=(postgresql-client)
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
     [[ -e /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
