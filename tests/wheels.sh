@@ -17,6 +17,8 @@ for wheel in lfx==1.13.0 langflow-base==1.13.0 lfx-openai==0.2.1; do
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
         --dest "$work/wheel" "$wheel"
     python3 -m zipfile -e "$work"/wheel/*.whl "$work/unpacked"
-    mv "$work/unpacked" "$folder/$name" 2>/dev/null || [ -d "$folder/$name" ]
+    # Python renames or fails; mv would put one folder into the other if somebody else was faster.
+    python3 -c 'import os, sys; os.rename(*sys.argv[1:])' "$work/unpacked" "$folder/$name" 2>/dev/null ||
+        [ -d "$folder/$name" ]
     rm -rf "$work"
 done

@@ -4,15 +4,16 @@
 //! [`Schedule::finished`]. A node is handed out once, after all its predecessors in the run have ended.
 //!
 //! When a router stops an output, everything reachable through it is excluded for good, except what is also
-//! reachable through an output it did not stop: such a merge runs without the excluded input. An excluded node counts
-//! as ended for those that follow it.
+//! reachable through an output it did not stop: such a merge runs without the excluded input. An excluded node ends,
+//! without running, when its predecessors have ended: were it to end at once, what follows it could start before
+//! another router upstream has spoken, and which nodes run would depend on who is faster.
 //!
 //! ```mermaid
 //! stateDiagram-v2
 //!   [*] --> Outside: not in the run
 //!   [*] --> Waiting
 //!   Waiting --> Running: last predecessor ended
-//!   Waiting --> Skipped: on a stopped branch
+//!   Waiting --> Skipped: last predecessor ended, and excluded
 //!   Running --> Done: finished
 //! ```
 
@@ -37,6 +38,7 @@ enum State {
 pub(crate) struct Schedule<'g> {
     graph: &'g Graph,
     states: Vec<State>,
+    excluded: Vec<bool>,
     queue: VecDeque<NodeIdx>,
     /// Nodes of the run that have not ended.
     open: usize,
@@ -45,20 +47,26 @@ pub(crate) struct Schedule<'g> {
 impl<'g> Schedule<'g> {
     /// A run of the vertices that `included` marks.
     pub(crate) fn new(graph: &'g Graph, included: &[bool]) -> Self {
-        let mut schedule =
-            Self { graph, states: vec![State::Outside; graph.len()], queue: VecDeque::new(), open: 0 };
+        let mut schedule = Self {
+            graph,
+            states: vec![State::Outside; graph.len()],
+            excluded: vec![false; graph.len()],
+            queue: VecDeque::new(),
+            open: 0,
+        };
         for vertex in (0..graph.len()).filter(|v| included[*v]) {
             let waiting = graph.predecessors(vertex).iter().filter(|p| included[**p]).count();
             schedule.open += 1;
             schedule.states[vertex] = State::Waiting(waiting);
             if waiting == 0 {
-                schedule.enqueue(vertex);
+                schedule.states[vertex] = State::Running;
+                schedule.queue.push_back(vertex);
             }
         }
         schedule
     }
 
-    /// Nodes that may start now, lowest first as they became ready. Each is given once.
+    /// Nodes that may start now, in the order in which they became ready. Each is given once.
     pub(crate) fn ready(&mut self) -> Vec<NodeIdx> {
         self.queue.drain(..).collect()
     }
@@ -70,23 +78,14 @@ impl<'g> Schedule<'g> {
             return Vec::new();
         }
         self.states[vertex] = State::Done;
-        self.open -= 1;
-        let skipped = if stopped.is_empty() { Vec::new() } else { self.exclude(vertex, stopped) };
-        // Skipped nodes release their successors too, so that a merge behind them does not wait for ever.
+        let excluded = if stopped.is_empty() { Vec::new() } else { self.exclude(vertex, stopped) };
         self.release(vertex);
-        for node in &skipped {
-            self.release(*node);
-        }
-        skipped
+        excluded
     }
 
     /// Whether everything has ended.
     pub(crate) fn is_done(&self) -> bool {
         self.open == 0
-    }
-
-    pub(crate) fn is_skipped(&self, vertex: NodeIdx) -> bool {
-        self.states[vertex] == State::Skipped
     }
 
     /// What has neither ended nor started.
@@ -99,31 +98,35 @@ impl<'g> Schedule<'g> {
             self.graph.outgoing(vertex).iter().partition(|out| stopped.contains(&out.output));
         let dead = self.graph.reachable(dead.into_iter().map(|out| out.target));
         let live = self.graph.reachable(live.into_iter().map(|out| out.target));
-        let mut skipped = Vec::new();
-        for node in 0..self.graph.len() {
-            if dead[node] && !live[node] && matches!(self.states[node], State::Waiting(_)) {
-                self.states[node] = State::Skipped;
-                self.open -= 1;
-                skipped.push(node);
-            }
-        }
-        skipped
+        let newly = |node: &NodeIdx| {
+            let waits = matches!(self.states[*node], State::Waiting(_));
+            dead[*node] && !live[*node] && waits && !self.excluded[*node]
+        };
+        let excluded: Vec<NodeIdx> = (0..self.graph.len()).filter(newly).collect();
+        excluded.iter().for_each(|node| self.excluded[*node] = true);
+        excluded
     }
 
+    /// Counts an ended node off its successors. Excluded ones end in turn.
     fn release(&mut self, vertex: NodeIdx) {
-        for next in self.graph.successors(vertex) {
-            if let State::Waiting(count) = self.states[next] {
-                self.states[next] = State::Waiting(count - 1);
-                if count == 1 {
-                    self.enqueue(next);
+        let mut ended = vec![vertex];
+        while let Some(vertex) = ended.pop() {
+            self.open -= 1;
+            for next in self.graph.successors(vertex) {
+                match self.states[next] {
+                    State::Waiting(1) if self.excluded[next] => {
+                        self.states[next] = State::Skipped;
+                        ended.push(next);
+                    }
+                    State::Waiting(1) => {
+                        self.states[next] = State::Running;
+                        self.queue.push_back(next);
+                    }
+                    State::Waiting(count) => self.states[next] = State::Waiting(count - 1),
+                    State::Outside | State::Running | State::Done | State::Skipped => {}
                 }
             }
         }
-    }
-
-    fn enqueue(&mut self, vertex: NodeIdx) {
-        self.states[vertex] = State::Running;
-        self.queue.push_back(vertex);
     }
 }
 

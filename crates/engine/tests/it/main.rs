@@ -1,0 +1,10 @@
+//! Flows from documents to outcomes, through the crate's public interface.
+
+mod documents;
+mod draw;
+mod golden;
+mod groups;
+mod random;
+mod requests;
+mod resume;
+mod run;

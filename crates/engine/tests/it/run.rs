@@ -1,0 +1,106 @@
+//! Runs flows and records what they report.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use flowfleet_engine::{
+    CompileLimits, NodeOutput, Outcome, Plan, Progress, Request, RunError, Services, compile, execute,
+};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::draw::Draw;
+
+pub fn plan(draw: &Draw) -> Arc<Plan> {
+    Arc::new(compile(&draw.bytes(), &CompileLimits::default()).unwrap_or_else(|e| panic!("{e}: {e:?}")))
+}
+
+/// What a run did.
+#[derive(Debug)]
+pub struct Ran {
+    pub result: Result<Outcome, RunError>,
+    /// Ids in the order in which nodes started.
+    pub started: Vec<String>,
+    pub finished: BTreeMap<String, NodeOutput>,
+    pub reused: Vec<String>,
+    pub skipped: Vec<String>,
+    pub failed: Vec<String>,
+    pub tokens: String,
+}
+
+impl Ran {
+    pub fn text(&self) -> &str {
+        self.result.as_ref().unwrap().output.as_str().unwrap()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Runner {
+    pub request: Request,
+    pub resume: BTreeMap<String, NodeOutput>,
+    pub cancel: CancellationToken,
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Runner {
+    pub fn new(input: &str) -> Self {
+        Self {
+            request: Request { input: json!(input), ..Request::default() },
+            resume: BTreeMap::new(),
+            cancel: CancellationToken::new(),
+            environment: BTreeMap::new(),
+        }
+    }
+
+    pub fn model(mut self, base_url: &str) -> Self {
+        self.environment.insert("OPENAI_BASE_URL".to_owned(), base_url.to_owned());
+        self.environment.insert("OPENAI_API_KEY".to_owned(), "sk-test".to_owned());
+        self
+    }
+
+    pub async fn run(&self, plan: &Arc<Plan>) -> Ran {
+        self.run_with(plan, |_| ()).await
+    }
+
+    /// `watch` sees everything as it happens.
+    pub async fn run_with(&self, plan: &Arc<Plan>, watch: impl Fn(&Progress) + Send + Sync + 'static) -> Ran {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&seen);
+        let environment = self.environment.clone();
+        let services = Services {
+            http: reqwest::Client::new(),
+            environment: Arc::new(move |name: &str| environment.get(name).cloned()),
+        };
+        let on_progress = Arc::new(move |progress: Progress| {
+            watch(&progress);
+            record.lock().unwrap().push(progress);
+        });
+        let result =
+            execute(plan, &self.request, self.resume.clone(), "run-1", &services, on_progress, self.cancel.clone())
+                .await;
+        let mut ran = Ran {
+            result,
+            started: Vec::new(),
+            finished: BTreeMap::new(),
+            reused: Vec::new(),
+            skipped: Vec::new(),
+            failed: Vec::new(),
+            tokens: String::new(),
+        };
+        for progress in seen.lock().unwrap().drain(..) {
+            match progress {
+                Progress::NodeStarted { node } => ran.started.push(node.id),
+                Progress::Token { text, .. } => ran.tokens.push_str(&text),
+                Progress::NodeFinished { node, output, reused, .. } => {
+                    if reused {
+                        ran.reused.push(node.id.clone());
+                    }
+                    assert!(ran.finished.insert(node.id.clone(), output).is_none(), "{} ended twice", node.id);
+                }
+                Progress::NodeFailed { node, .. } => ran.failed.push(node.id),
+                Progress::NodeSkipped { node } => ran.skipped.push(node.id),
+            }
+        }
+        ran
+    }
+}
