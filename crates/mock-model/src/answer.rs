@@ -1,0 +1,234 @@
+//! What is asked and what is answered: the bodies of OpenAI's protocol.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The part of a request the server looks at. Everything else is accepted.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Request {
+    model: String,
+    messages: Vec<Message>,
+    #[serde(default)]
+    pub stream: bool,
+    #[serde(default)]
+    stream_options: Option<StreamOptions>,
+    #[serde(default)]
+    max_tokens: Option<u64>,
+    #[serde(default)]
+    max_completion_tokens: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Message {
+    role: String,
+    #[serde(default)]
+    content: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
+}
+
+/// One answer, cut into tokens.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    id: String,
+    model: String,
+    pub question: String,
+    pub tokens: Vec<String>,
+    pub input_tokens: u64,
+    cut: bool,
+    usage: bool,
+}
+
+impl Answer {
+    /// The answer to a request, or why there is none.
+    pub(crate) fn to(request: Request, number: u64) -> Result<Self, &'static str> {
+        if request.model.is_empty() {
+            return Err("you must provide a model parameter");
+        }
+        if request.messages.is_empty() {
+            return Err("messages must have at least one entry");
+        }
+        let question = request
+            .messages
+            .iter()
+            .rev()
+            .find(|message| message.role == "user")
+            .map(|message| text(&message.content));
+        let question = question.unwrap_or_default();
+        let mut tokens = tokens(&format!("echo: {question}"));
+        let limit = request.max_completion_tokens.or(request.max_tokens);
+        let limit = limit
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(usize::MAX);
+        let cut = tokens.len() > limit;
+        tokens.truncate(limit);
+        let input_tokens = request
+            .messages
+            .iter()
+            .map(|message| words(&text(&message.content)))
+            .sum();
+        Ok(Self {
+            id: format!("chatcmpl-mock-{number}"),
+            model: request.model,
+            question,
+            tokens,
+            input_tokens,
+            cut,
+            usage: request
+                .stream_options
+                .is_some_and(|options| options.include_usage),
+        })
+    }
+
+    pub(crate) fn output_tokens(&self) -> u64 {
+        self.tokens.len() as u64
+    }
+
+    fn usage(&self) -> Value {
+        json!({
+            "prompt_tokens": self.input_tokens,
+            "completion_tokens": self.output_tokens(),
+            "total_tokens": self.input_tokens + self.output_tokens(),
+        })
+    }
+
+    fn reason(&self) -> &'static str {
+        if self.cut { "length" } else { "stop" }
+    }
+
+    /// The answer in one piece.
+    pub(crate) fn whole(&self) -> Value {
+        json!({
+            "id": self.id,
+            "object": "chat.completion",
+            "created": 0,
+            "model": self.model,
+            "choices": [{
+                "index": 0,
+                "message": {"role": "assistant", "content": self.tokens.concat()},
+                "finish_reason": self.reason(),
+            }],
+            "usage": self.usage(),
+        })
+    }
+
+    fn chunk(&self, delta: &Value, finish_reason: Option<&str>) -> String {
+        let chunk = json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": 0,
+            "model": self.model,
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}],
+        });
+        format!("data: {chunk}\n\n")
+    }
+
+    /// Before the first token.
+    pub(crate) fn opening(&self) -> String {
+        self.chunk(&json!({"role": "assistant", "content": ""}), None)
+    }
+
+    pub(crate) fn token(&self, index: usize) -> String {
+        self.chunk(&json!({"content": self.tokens.get(index)}), None)
+    }
+
+    /// After the last token.
+    pub(crate) fn closing(&self) -> String {
+        let mut end = self.chunk(&json!({}), Some(self.reason()));
+        if self.usage {
+            let usage = json!({
+                "id": self.id,
+                "object": "chat.completion.chunk",
+                "created": 0,
+                "model": self.model,
+                "choices": [],
+                "usage": self.usage(),
+            });
+            end.push_str(&format!("data: {usage}\n\n"));
+        }
+        end.push_str("data: [DONE]\n\n");
+        end
+    }
+}
+
+/// The text of a message: a string, or the text blocks of a list.
+fn text(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(blocks) => blocks
+            .iter()
+            .filter_map(|block| block.get("text").and_then(Value::as_str))
+            .collect(),
+        _ => String::new(),
+    }
+}
+
+/// A word with the white space before it is a token: joined, they are the text again.
+fn tokens(text: &str) -> Vec<String> {
+    let mut tokens: Vec<String> = Vec::new();
+    let mut in_word = false;
+    for c in text.chars() {
+        let starts = in_word && c.is_whitespace();
+        match tokens.last_mut() {
+            Some(token) if !starts => token.push(c),
+            _ => tokens.push(c.to_string()),
+        }
+        in_word = !c.is_whitespace();
+    }
+    tokens
+}
+
+fn words(text: &str) -> u64 {
+    text.split_whitespace().count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_joined_are_the_text() {
+        for text in ["", "a", "echo: a  b\n c ", " lead", "日本 語", "\n\n"] {
+            assert_eq!(tokens(text).concat(), text);
+        }
+        assert_eq!(tokens("echo: hi there"), ["echo:", " hi", " there"]);
+    }
+
+    fn answer(request: Value) -> Result<Answer, &'static str> {
+        Answer::to(serde_json::from_value(request).unwrap(), 1)
+    }
+
+    #[test]
+    fn the_last_user_message_is_echoed() {
+        let request = json!({"model": "m", "messages": [
+            {"role": "system", "content": "be kind"},
+            {"role": "user", "content": "first"},
+            {"role": "user", "content": [{"type": "text", "text": "last "}, {"type": "text", "text": "one"}]},
+            {"role": "assistant", "content": null},
+        ]});
+        let whole = answer(request).unwrap().whole();
+        assert_eq!(whole["choices"][0]["message"]["content"], "echo: last one");
+        assert_eq!(
+            whole["usage"],
+            json!({"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8})
+        );
+    }
+
+    #[test]
+    fn a_limit_cuts_the_answer() {
+        let request = json!({"model": "m", "messages": [{"role": "user", "content": "a b c"}], "max_completion_tokens": 2});
+        let whole = answer(request).unwrap().whole();
+        assert_eq!(whole["choices"][0]["message"]["content"], "echo: a");
+        assert_eq!(whole["choices"][0]["finish_reason"], "length");
+    }
+
+    #[test]
+    fn requests_without_model_or_messages_are_refused() {
+        assert!(answer(json!({"model": "", "messages": [{"role": "user"}]})).is_err());
+        assert!(answer(json!({"model": "m", "messages": []})).is_err());
+    }
+}
