@@ -1,0 +1,122 @@
+//! The end of a worker, in order: take nothing more, let short runs finish, hand back the rest, flush, say goodbye
+//! (invariant I10). A second request stops at once; what is not handed back then comes back when its lease runs out.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use flowfleet_runtime::Shutdown;
+use tokio::task::JoinSet;
+
+use crate::held::Stop;
+use crate::metrics::DRAIN_SECONDS;
+use crate::{Inner, presence};
+
+/// Handing back takes a write to the store; if that takes longer, the leases run out instead.
+const HAND_BACK: Duration = Duration::from_secs(10);
+
+/// Messages of handed back runs are published within this, or by the leader's sweep.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// What is left of all this after the second request.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// Waits for the request to end and carries it out. `intake` is the running intake.
+pub(crate) async fn run(
+    inner: &Inner,
+    shutdown: &Shutdown,
+    intake: &mut JoinSet<JoinSet<()>>,
+) -> anyhow::Result<()> {
+    // The intake ends only when asked to, so ending earlier means that it broke.
+    let broken = tokio::select! {
+        () = shutdown.draining.cancelled() => None,
+        ended = intake.join_next() => ended,
+    };
+    if let Some(ended) = broken {
+        let mut runs = ended.context("the intake broke")?;
+        if !inner.draining.is_cancelled() {
+            runs.abort_all();
+            anyhow::bail!("the intake ended early");
+        }
+        return finish(inner, shutdown, Some(&mut runs)).await;
+    }
+    inner.deps.readiness.set("consuming", Err("draining".to_owned()));
+    inner.changed.notify_one();
+    // At most one claim is still under way; its runs are in nobody's hands if it is not awaited.
+    let ended = tokio::select! {
+        ended = intake.join_next() => ended,
+        () = stopped(shutdown) => None,
+    };
+    let mut runs = ended.transpose().context("the intake broke")?;
+    finish(inner, shutdown, runs.as_mut()).await
+}
+
+async fn finish(inner: &Inner, shutdown: &Shutdown, runs: Option<&mut JoinSet<()>>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    inner.deps.readiness.set("consuming", Err("draining".to_owned()));
+    let result = match runs {
+        Some(runs) => {
+            tracing::info!(busy = runs.len(), drain_s = inner.config.drain_s, "draining");
+            empty(inner, shutdown, runs).await
+        }
+        None => "forced",
+    };
+    let patience = if shutdown.stop.is_cancelled() { AT_ONCE } else { FLUSH };
+    let flushed = async { tokio::join!(inner.relay.idle(), inner.live.idle()) };
+    if tokio::time::timeout(patience, flushed).await.is_err() {
+        tracing::warn!("some messages are not published: the dispatcher's sweep will find them");
+    }
+    presence::withdraw(&*inner.deps.bus, inner).await;
+    metrics::histogram!(DRAIN_SECONDS, "result" => result).record(began.elapsed());
+    tracing::info!(result, took_s = began.elapsed().as_secs_f64(), "worker ended");
+    Ok(())
+}
+
+/// Gets rid of all runs; says how.
+async fn empty(inner: &Inner, shutdown: &Shutdown, runs: &mut JoinSet<()>) -> &'static str {
+    if ended(runs, inner.config.drain(), &shutdown.stop).await {
+        return "finished";
+    }
+    let left = runs.len();
+    tracing::info!(runs = left, "handing back what has not finished");
+    inner.held.stop_all(Stop::Interrupted);
+    let handed_back = tokio::select! {
+        handed_back = all(runs) => handed_back,
+        () = tokio::time::sleep(HAND_BACK) => false,
+        () = stopped(shutdown) => false,
+    };
+    if handed_back {
+        return "handed_back";
+    }
+    tracing::warn!(runs = runs.len(), "not handed back in time: their leases will run out");
+    runs.abort_all();
+    "forced"
+}
+
+/// Waits for all runs for `patience`, or until told to stop; whether all ended.
+async fn ended(
+    runs: &mut JoinSet<()>,
+    patience: Duration,
+    stop: &tokio_util::sync::CancellationToken,
+) -> bool {
+    tokio::select! {
+        biased;
+        done = all(runs) => done,
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(patience) => false,
+    }
+}
+
+async fn all(runs: &mut JoinSet<()>) -> bool {
+    while let Some(ended) = runs.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "an execution broke off; its lease will run out");
+        }
+    }
+    true
+}
+
+/// A second after the second request.
+async fn stopped(shutdown: &Shutdown) {
+    shutdown.stop.cancelled().await;
+    tokio::time::sleep(AT_ONCE).await;
+}

@@ -1,0 +1,210 @@
+//! One attempt: from a claimed run to its end, whatever happens in between. A panic fails the run, never the worker.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flowfleet_core::clock::seconds_between;
+use flowfleet_core::run::{ClaimedRun, RunInput, Usage};
+use flowfleet_core::{PortError, TraceContext};
+use flowfleet_engine::{NodeOutput, Outcome, Plan, Request};
+use flowfleet_runtime::backoff::Backoff;
+use flowfleet_runtime::{payload, trace};
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::held::{HeldRun, Stop};
+use crate::journal::Written;
+use crate::outcome::{self, Leavings, Verdict};
+use crate::plans::NoPlan;
+use crate::progress::{Reporter, Reports, until_there};
+use crate::{Inner, metrics};
+
+/// A timeout longer than any clock: what cannot be waited for is not waited for.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Executes a claimed run and writes its end. The slot is free once that is committed.
+pub(crate) async fn run(
+    inner: Arc<Inner>,
+    run: ClaimedRun,
+    held: HeldRun,
+    traced: Option<TraceContext>,
+    slot: Option<OwnedSemaphorePermit>,
+) {
+    let span = tracing::info_span!(
+        "run",
+        run = %run.lease.run,
+        attempt = run.lease.attempt,
+        epoch = run.lease.epoch,
+        flow = format!("{}@{}", run.flow.name, run.flow.version),
+        queue = %run.queue,
+    );
+    if let Some(parent) = traced.as_ref().or(run.trace.as_ref()) {
+        trace::set_parent(&span, parent);
+    }
+    attempt(&inner, &run, &held).instrument(span).await;
+    drop(held);
+    inner.show_slots();
+    drop(slot);
+}
+
+async fn attempt(inner: &Inner, run: &ClaimedRun, held: &HeldRun) {
+    let began = Instant::now();
+    let queue = run.queue.as_str();
+    metrics::run_started(queue, seconds_between(run.queued_at, Timestamp::now()));
+    let (mut reports, reporter) = Reports::new(run.lease, Arc::clone(&inner.live));
+    let timeout = Duration::try_from_secs_f64(run.settings.timeout_s).unwrap_or(NEVER).min(NEVER);
+    let verdict = {
+        let acting = Box::pin(AssertUnwindSafe(act(inner, run, &mut reports, reporter)).catch_unwind());
+        tokio::select! {
+            biased;
+            why = held.stopped() => Verdict::Stopped(why),
+            verdict = acting => verdict.unwrap_or_else(|panic| panicked(&*panic)),
+            () = tokio::time::sleep(timeout) => Verdict::TimedOut,
+        }
+    };
+    if let Verdict::Stopped(Stop::Lost) = verdict {
+        inner.journal.forget(&run.lease);
+        tracing::warn!("stopped: the lease is lost, nothing more is written");
+        return;
+    }
+    held.ending();
+    let (nodes, events) = reports.rest(inner, outcome::keeps_checkpoints(&verdict)).await;
+    let usage = Usage { input_tokens: reports.usage.input_tokens, output_tokens: reports.usage.output_tokens };
+    let left = Leavings { nodes, events, usage, nodes_reused: reports.nodes_reused };
+    if let Verdict::Failed { error, retryable } = &verdict {
+        tracing::info!(code = error.code, retryable, node = error.node, "attempt failed: {}", error.message);
+    }
+    let (end, because) = outcome::end(run, verdict, left, rand::random());
+    match inner.journal.end(run.lease, end).await {
+        Written::Applied(last) => {
+            metrics::attempt_ended(queue, because, last, began.elapsed());
+            tracing::debug!(because = because.as_str(), took_s = began.elapsed().as_secs_f64(), "attempt ended");
+        }
+        Written::Stale => tracing::warn!(because = because.as_str(), "the end came too late: the lease was lost"),
+        Written::Refused => {}
+    }
+}
+
+/// Everything between the claim and the verdict.
+async fn act(inner: &Inner, run: &ClaimedRun, reports: &mut Reports, reporter: Reporter) -> Verdict {
+    let plan = match plan(inner, run).await {
+        Ok(plan) => plan,
+        Err(verdict) => return verdict,
+    };
+    let request = match request(inner, run).await {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::error!(%error, "the input of this run cannot be read");
+            return outcome::internal("input_unreadable", "the input of this run cannot be read from the store");
+        }
+    };
+    let resume = resume(inner, run).await;
+    reports.resumed(&resume);
+    match drive(inner, run, &plan, &request, resume, reports, reporter).await {
+        Ok(outcome) => sealed(inner, run, outcome).await,
+        Err(error) => outcome::failed(&error),
+    }
+}
+
+async fn plan(inner: &Inner, run: &ClaimedRun) -> Result<Arc<Plan>, Verdict> {
+    let mut backoff = Backoff::default();
+    loop {
+        match inner.plans.get(&*inner.deps.store, &run.tenant, &run.flow).await {
+            Ok(plan) => return Ok(plan),
+            Err(NoPlan::Away(error)) => {
+                tracing::warn!(%error, "the flow cannot be read yet");
+                backoff.wait().await;
+            }
+            Err(NoPlan::Never { code, message }) => {
+                tracing::warn!(code, "{message}");
+                return Err(outcome::internal(code, &message));
+            }
+        }
+    }
+}
+
+async fn request(inner: &Inner, run: &ClaimedRun) -> Result<Request, PortError> {
+    let value = until_there("input", || payload::open(&*inner.deps.blob, &run.input)).await?;
+    let input: RunInput =
+        serde_json::from_value(value).map_err(|error| PortError::bug("input", error.to_string()))?;
+    Ok(Request {
+        input: input.input,
+        tweaks: input.tweaks,
+        variables: input.variables,
+        session_id: run.session_id.clone(),
+        ..Request::default()
+    })
+}
+
+/// Outputs of nodes that earlier attempts finished. One that cannot be read is computed again.
+async fn resume(inner: &Inner, run: &ClaimedRun) -> BTreeMap<String, NodeOutput> {
+    let mut outputs = BTreeMap::new();
+    for checkpoint in &run.checkpoints {
+        let opened = until_there("checkpoint", || payload::open(&*inner.deps.blob, &checkpoint.output)).await;
+        let read = opened.map_err(|error| error.to_string());
+        match read.and_then(|value| serde_json::from_value(value).map_err(|error| error.to_string())) {
+            Ok(output) => {
+                outputs.insert(checkpoint.node.clone(), output);
+            }
+            Err(error) => tracing::warn!(error, node = checkpoint.node, "checkpoint not readable: executed again"),
+        }
+    }
+    outputs
+}
+
+/// Drives the flow and writes down what it reports. While a report waits for room in the journal the flow is not
+/// driven on: that is how a store that is away holds up executions instead of filling memory.
+async fn drive(
+    inner: &Inner,
+    run: &ClaimedRun,
+    plan: &Arc<Plan>,
+    request: &Request,
+    resume: BTreeMap<String, NodeOutput>,
+    reports: &mut Reports,
+    reporter: Reporter,
+) -> Result<Outcome, flowfleet_engine::RunError> {
+    let cancel = CancellationToken::new();
+    let _cancelled = cancel.clone().drop_guard();
+    let run_id = run.lease.run.to_string();
+    let services = &inner.deps.services;
+    let mut flow =
+        Box::pin(flowfleet_engine::execute(plan, request, resume, &run_id, services, reporter, cancel));
+    loop {
+        tokio::select! {
+            // The flow first: one that ends without ever waiting is written in one go with its end.
+            biased;
+            ended = &mut flow => return ended,
+            () = reports.next() => reports.note(inner).await,
+        }
+    }
+}
+
+async fn sealed(inner: &Inner, run: &ClaimedRun, outcome: Outcome) -> Verdict {
+    let blob = &*inner.deps.blob;
+    let Ok(outputs) = serde_json::to_value(&outcome.outputs) else {
+        return outcome::internal("output_unwritable", "the outputs of this run cannot be written as JSON");
+    };
+    let id = run.lease.run;
+    let output = until_there("output", || payload::seal(blob, id, "output", outcome.output.clone())).await;
+    let outputs = until_there("outputs", || payload::seal(blob, id, "outputs", outputs.clone())).await;
+    match (output, outputs) {
+        (Ok(output), Ok(outputs)) => Verdict::Done { output, outputs },
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "the output cannot be stored");
+            outcome::internal("output_unwritable", "the output of this run cannot be stored")
+        }
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Verdict {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    tracing::error!(panic = text, "execution panicked");
+    outcome::internal("panic", "the worker met a fault of its own while it executed this run")
+}

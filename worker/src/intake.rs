@@ -1,0 +1,193 @@
+//! From messages to claimed runs, never more than there are free slots (invariant I3: acknowledged as soon as the
+//! claim is committed, not when the run ends).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flowfleet_core::error::PortError;
+use flowfleet_core::port::{Claim, Consumer, Delivery, Receipt};
+use flowfleet_core::RunId;
+use flowfleet_runtime::backoff::Backoff;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
+
+use crate::metrics::WORKER_BOOT_SECONDS;
+use crate::{Inner, execute};
+
+/// Runs in one claim.
+const BATCH: usize = 500;
+
+/// Messages held at most a pool and priority, however many slots there are.
+const PREFETCH: u32 = 200;
+
+/// A slot that frees within this time is waited for before buffered messages are given back: pausing costs a round
+/// trip and a redelivery.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// How often a quiet consumer is asked whether it is still connected.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// How long a claim may take. Longer than this is a store that is away; what it granted all the same runs out.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Takes runs until the worker drains; answers the executions it started.
+pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
+    let mut runs = JoinSet::new();
+    let mut backoff = Backoff::default();
+    let prefetch = u16::try_from(inner.config.slots.min(PREFETCH)).unwrap_or(u16::MAX);
+    inner.deps.readiness.set("consuming", Err("not consuming yet".to_owned()));
+    let mut booted = false;
+    while !inner.draining.is_cancelled() {
+        let opening = inner.deps.queue.consume(&inner.queues, prefetch);
+        let error = match inner.draining.run_until_cancelled(opening).await {
+            None => break,
+            Some(Err(error)) => error,
+            Some(Ok(mut consumer)) => {
+                inner.deps.readiness.set("consuming", Ok(()));
+                if !booted {
+                    booted = true;
+                    let lifecycle = inner.config.lifecycle.clone();
+                    metrics::histogram!(WORKER_BOOT_SECONDS, "lifecycle" => lifecycle).record(inner.made.elapsed());
+                }
+                let began = Instant::now();
+                let ended = take(&inner, &mut *consumer, &mut runs).await;
+                if let Err(error) = consumer.pause().await {
+                    tracing::debug!(%error, "buffered messages come back when the consumer is gone");
+                }
+                if began.elapsed() > CHECK * 10 {
+                    backoff.reset();
+                }
+                match ended {
+                    Ok(()) => break,
+                    Err(error) => error,
+                }
+            }
+        };
+        tracing::warn!(%error, "the queue does not let this worker consume");
+        inner.deps.readiness.set("consuming", Err(error.to_string()));
+        let _ = inner.draining.run_until_cancelled(backoff.wait()).await;
+    }
+    runs
+}
+
+/// Consumes until the worker drains (`Ok`) or the consumer breaks.
+async fn take(inner: &Arc<Inner>, consumer: &mut dyn Consumer, runs: &mut JoinSet<()>) -> Result<(), PortError> {
+    let mut backoff = Backoff::default();
+    loop {
+        while let Some(ended) = runs.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "an execution broke off; its lease will run out");
+            }
+        }
+        let Some(slots) = free_slots(inner, consumer).await? else { return Ok(()) };
+        let received = tokio::select! {
+            biased;
+            () = inner.draining.cancelled() => return Ok(()),
+            received = tokio::time::timeout(CHECK, consumer.receive(slots.num_permits())) => received,
+        };
+        let connected = if consumer.connected() { Ok(()) } else { Err("reconnecting to the queue".to_owned()) };
+        inner.deps.readiness.set("consuming", connected);
+        let Ok(received) = received else { continue };
+        let deliveries = received?;
+        let receipts: Vec<Receipt> = deliveries.iter().map(|delivery| delivery.receipt).collect();
+        match claim(inner, &deliveries).await {
+            Ok((claims, confirmed)) => {
+                start(inner, runs, slots, deliveries, claims, confirmed);
+                backoff.reset();
+                if let Err(error) = consumer.ack(&receipts).await {
+                    // The messages come again and will not be claimable.
+                    tracing::debug!(%error, "claimed messages are not acknowledged");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, messages = receipts.len(), "runs cannot be claimed: giving messages back");
+                inner.deps.readiness.set("store", Err(error.to_string()));
+                drop(slots);
+                consumer.reject(&receipts).await?;
+                consumer.pause().await?;
+                let _ = inner.draining.run_until_cancelled(backoff.wait()).await;
+            }
+        }
+    }
+}
+
+/// Waits for at least one free slot and takes all there are. `None` when the worker drains.
+async fn free_slots(
+    inner: &Inner,
+    consumer: &mut dyn Consumer,
+) -> Result<Option<OwnedSemaphorePermit>, PortError> {
+    let slots = &inner.slots;
+    let mut taken = tokio::select! {
+        biased;
+        () = inner.draining.cancelled() => return Ok(None),
+        permit = Arc::clone(slots).acquire_owned() => permit.ok(),
+        () = tokio::time::sleep(GRACE) => None,
+    };
+    if taken.is_none() {
+        consumer.pause().await?;
+        taken = inner.draining.run_until_cancelled(Arc::clone(slots).acquire_owned()).await.and_then(Result::ok);
+    }
+    let Some(mut taken) = taken else { return Ok(None) };
+    let more = slots.available_permits().min(BATCH - 1);
+    if let Ok(rest) = Arc::clone(slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
+        taken.merge(rest);
+    }
+    Ok(Some(taken))
+}
+
+/// Claims what was received; answers with the moment since which the leases certainly hold.
+async fn claim(inner: &Inner, deliveries: &[Delivery]) -> Result<(Vec<Claim>, Instant), PortError> {
+    let ids: Vec<RunId> = deliveries.iter().map(|delivery| delivery.message.run).collect();
+    let confirmed = Instant::now();
+    match claim_batch(inner, &ids).await {
+        Ok(claims) => Ok((claims, confirmed)),
+        Err(error) if error.is_retryable() => Err(error),
+        Err(refused) => {
+            // One run that cannot be read must not hold up all the others.
+            tracing::warn!(error = %refused, runs = ids.len(), "a batch of claims was refused: one by one");
+            let mut claims = Vec::with_capacity(ids.len());
+            for run in ids {
+                match claim_batch(inner, &[run]).await {
+                    Ok(one) => claims.extend(one),
+                    Err(error) if error.is_retryable() && claims.is_empty() => return Err(error),
+                    Err(error) => {
+                        tracing::error!(%error, %run, "this run cannot be claimed");
+                        claims.push(Claim::NotClaimable);
+                    }
+                }
+            }
+            Ok((claims, confirmed))
+        }
+    }
+}
+
+async fn claim_batch(inner: &Inner, ids: &[RunId]) -> Result<Vec<Claim>, PortError> {
+    let ttl = inner.config.term().ttl;
+    let claims = tokio::time::timeout(CLAIM_PATIENCE, inner.deps.store.claim(inner.id, ids, ttl)).await;
+    let late = |_| {
+        PortError::new(flowfleet_core::Kind::Retryable, "claim", format!("no answer within {CLAIM_PATIENCE:?}"))
+    };
+    let claims = claims.map_err(late)??;
+    if claims.len() != ids.len() {
+        return Err(PortError::bug("claim", format!("{} answers to {} claims", claims.len(), ids.len())));
+    }
+    Ok(claims)
+}
+
+fn start(
+    inner: &Arc<Inner>,
+    runs: &mut JoinSet<()>,
+    mut slots: OwnedSemaphorePermit,
+    deliveries: Vec<Delivery>,
+    claims: Vec<Claim>,
+    confirmed: Instant,
+) {
+    for (delivery, claim) in deliveries.into_iter().zip(claims) {
+        let Claim::Claimed(claimed) = claim else { continue };
+        let held = inner.held.hold(claimed.lease, confirmed);
+        let slot = slots.split(1);
+        debug_assert!(slot.is_some(), "no more is received than there are slots");
+        runs.spawn(execute::run(Arc::clone(inner), *claimed, held, delivery.message.trace, slot));
+    }
+    inner.show_slots();
+}

@@ -1,0 +1,273 @@
+//! From what the engine reports to what is written: events, and checkpoints of finished nodes (invariant I5).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flowfleet_core::event::{EventKind, NewEvent};
+use flowfleet_core::lease::Lease;
+use flowfleet_core::run::NodeCheckpoint;
+use flowfleet_core::{PortError, RunId};
+use flowfleet_engine::{NodeInfo, NodeOutput, Progress, Usage, Value};
+use flowfleet_runtime::backoff::Backoff;
+use flowfleet_runtime::payload;
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::Inner;
+use crate::live::Live;
+
+/// Characters of a node's text that its event shows.
+const PREVIEW: usize = 200;
+
+/// Characters of an error's text.
+const MESSAGE: usize = 4_000;
+
+/// How long a checkpoint that goes with a release may take to reach the blob store.
+const LAST_SEAL: Duration = Duration::from_secs(3);
+
+/// What the engine is given to report to.
+pub(crate) type Reporter = Arc<dyn Fn(Progress) + Send + Sync>;
+
+type Report = (Timestamp, Progress);
+
+/// Reports of one attempt that are not written yet, and what they add up to. The channel needs no bound: a node reports
+/// a few times, and a plan has a bounded number of nodes; tokens go another way.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    lease: Lease,
+    waiting: UnboundedReceiver<Report>,
+    /// Taken, but not noted yet: kept here so that stopping in the middle loses nothing.
+    in_hand: Option<Report>,
+    /// Of every finished node, also of those that earlier attempts finished.
+    pub(crate) usage: Usage,
+    pub(crate) nodes_reused: u32,
+}
+
+impl Reports {
+    pub(crate) fn new(lease: Lease, live: Arc<Live>) -> (Self, Reporter) {
+        let (sender, waiting) = unbounded_channel();
+        let reports = Self { lease, waiting, in_hand: None, usage: Usage::default(), nodes_reused: 0 };
+        (reports, reporter(lease.run, live, sender))
+    }
+
+    /// Earlier attempts finished these nodes.
+    pub(crate) fn resumed(&mut self, nodes: &BTreeMap<String, NodeOutput>) {
+        for output in nodes.values() {
+            self.usage += output.usage;
+        }
+    }
+
+    /// Waits for the next report and takes it in hand. Cancel-safe.
+    pub(crate) async fn next(&mut self) {
+        if self.in_hand.is_none() {
+            match self.waiting.recv().await {
+                Some(report) => self.take(report),
+                // The engine still holds the reporter while this is awaited.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn take(&mut self, report: Report) {
+        if let Progress::NodeFinished { output, reused, .. } = &report.1 {
+            if *reused {
+                self.nodes_reused += 1;
+            } else {
+                self.usage += output.usage;
+            }
+        }
+        self.in_hand = Some(report);
+    }
+
+    /// Writes down the report in hand. Waits while the journal is full or the blob store is away; stopping in the
+    /// middle leaves the report in hand.
+    pub(crate) async fn note(&mut self, inner: &Inner) {
+        if let Some((at, progress)) = &self.in_hand
+            && let Some(event) = event(*at, progress)
+        {
+            let node = match finished(progress) {
+                Some((node, output)) => {
+                    let sealed = until_there("checkpoint", || seal(inner, self.lease.run, node, output)).await;
+                    kept(node, sealed)
+                }
+                None => None,
+            };
+            inner.journal.note(self.lease, node, event).await;
+        }
+        self.in_hand = None;
+    }
+
+    /// Everything reported and not noted, to be written with the end of the attempt; checkpoints only if `keep`.
+    pub(crate) async fn rest(&mut self, inner: &Inner, keep: bool) -> (Vec<NodeCheckpoint>, Vec<NewEvent>) {
+        let (mut nodes, mut events) = (Vec::new(), Vec::new());
+        loop {
+            if self.in_hand.is_none()
+                && let Ok(report) = self.waiting.try_recv()
+            {
+                self.take(report);
+            }
+            let Some((at, progress)) = self.in_hand.take() else { return (nodes, events) };
+            events.extend(event(at, &progress));
+            if keep && let Some((node, output)) = finished(&progress) {
+                let sealing = seal(inner, self.lease.run, node, output);
+                match tokio::time::timeout(LAST_SEAL, sealing).await {
+                    Ok(sealed) => nodes.extend(kept(node, sealed)),
+                    Err(_) => tracing::warn!(node, "no checkpoint: the blob store does not answer"),
+                }
+            }
+        }
+    }
+}
+
+fn reporter(run: RunId, live: Arc<Live>, sender: UnboundedSender<Report>) -> Reporter {
+    Arc::new(move |progress| match progress {
+        Progress::Token { node, text } => live.token(run, &node, &text),
+        progress => {
+            // Nobody listens any more once the attempt is over.
+            let _ = sender.send((Timestamp::now(), progress));
+        }
+    })
+}
+
+/// The node and output of a report that is worth a checkpoint.
+fn finished(progress: &Progress) -> Option<(&str, &NodeOutput)> {
+    match progress {
+        Progress::NodeFinished { node, output, reused: false, .. } => Some((&node.id, output)),
+        _ => None,
+    }
+}
+
+async fn seal(inner: &Inner, run: RunId, node: &str, output: &NodeOutput) -> Result<NodeCheckpoint, PortError> {
+    let value = serde_json::to_value(output).map_err(|error| PortError::bug("checkpoint", error.to_string()))?;
+    let output = payload::seal(&*inner.deps.blob, run, &format!("node-{node}"), value).await?;
+    Ok(NodeCheckpoint { node: node.to_owned(), output })
+}
+
+fn kept(node: &str, sealed: Result<NodeCheckpoint, PortError>) -> Option<NodeCheckpoint> {
+    match sealed {
+        Ok(checkpoint) => Some(checkpoint),
+        Err(error) => {
+            tracing::warn!(%error, node, "no checkpoint: a later attempt executes this node again");
+            None
+        }
+    }
+}
+
+/// Calls until the backend answers; other errors than its absence are answered.
+pub(crate) async fn until_there<T, F>(what: &str, mut call: impl FnMut() -> F) -> Result<T, PortError>
+where
+    F: Future<Output = Result<T, PortError>>,
+{
+    let mut backoff = Backoff::default();
+    loop {
+        match call().await {
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, what, "trying again");
+                backoff.wait().await;
+            }
+            decided => return decided,
+        }
+    }
+}
+
+/// The event of a report. Reused nodes are no new work and branches not taken are no work: neither is announced.
+fn event(at: Timestamp, progress: &Progress) -> Option<NewEvent> {
+    let (kind, data) = match progress {
+        Progress::NodeStarted { node } => (EventKind::NodeStarted, named(node)),
+        Progress::NodeFinished { node, output, reused: false, elapsed } => {
+            let mut data = named(node);
+            data["elapsed_s"] = json!((elapsed.as_secs_f64() * 1e6).round() / 1e6);
+            data["preview"] = json!(preview(output));
+            (EventKind::NodeFinished, data)
+        }
+        Progress::NodeFailed { node, error } => {
+            let mut data = named(node);
+            data["code"] = json!(error.code);
+            data["message"] = json!(clean(&error.message, MESSAGE));
+            (EventKind::NodeFailed, data)
+        }
+        Progress::Token { .. } | Progress::NodeSkipped { .. } | Progress::NodeFinished { reused: true, .. } => {
+            return None;
+        }
+    };
+    Some(NewEvent { kind, at, data })
+}
+
+fn named(node: &NodeInfo) -> Json {
+    json!({ "node": node.id, "display_name": node.display_name, "component": node.component })
+}
+
+/// The beginning of what a node produced, as text.
+fn preview(output: &NodeOutput) -> String {
+    let text = match output.values.values().next() {
+        None => return String::new(),
+        Some(Value::Message(message)) => return clean(&message.text, PREVIEW),
+        Some(Value::Json(Json::String(text))) => return clean(text, PREVIEW),
+        Some(Value::Json(value)) => serde_json::to_string(value),
+        Some(Value::Data(map)) => match map.get("text").and_then(Json::as_str) {
+            Some(text) => return clean(text, PREVIEW),
+            None => serde_json::to_string(map),
+        },
+        Some(Value::Table(rows)) => serde_json::to_string(&rows.iter().take(PREVIEW).collect::<Vec<_>>()),
+    };
+    clean(&text.unwrap_or_default(), PREVIEW)
+}
+
+/// The first characters of a text, without NUL, which PostgreSQL does not store.
+pub(crate) fn clean(text: &str, most: usize) -> String {
+    text.chars().filter(|c| *c != '\0').take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flowfleet_engine::{Message, NodeError};
+
+    fn node() -> NodeInfo {
+        NodeInfo { id: "Prompt-1".into(), display_name: "Prompt".into(), component: "Prompt".into() }
+    }
+
+    fn output(value: Value) -> NodeOutput {
+        NodeOutput { values: BTreeMap::from([("out".to_owned(), value)]), ..NodeOutput::default() }
+    }
+
+    #[test]
+    fn previews_table() {
+        let message = |text: &str| Value::Message(Message { text: text.to_owned(), ..Message::default() });
+        let map = |json: Json| json.as_object().cloned().unwrap();
+        for (value, expected) in [
+            (message("hello\0"), "hello"),
+            (Value::Json(json!("text")), "text"),
+            (Value::Json(json!([1, 2])), "[1,2]"),
+            (Value::Data(map(json!({ "text": "inner", "a": 1 }))), "inner"),
+            (Value::Data(map(json!({ "a": 1 }))), "{\"a\":1}"),
+            (Value::Table(vec![map(json!({ "a": 1 }))]), "[{\"a\":1}]"),
+        ] {
+            assert_eq!(preview(&output(value)), expected);
+        }
+        assert_eq!(preview(&NodeOutput::default()), "");
+        assert_eq!(preview(&output(message(&"é".repeat(500)))).chars().count(), PREVIEW);
+    }
+
+    #[test]
+    fn only_new_work_is_announced() {
+        let at = Timestamp::UNIX_EPOCH;
+        let finished = |reused| Progress::NodeFinished {
+            node: node(),
+            output: output(Value::Json(json!("x"))),
+            reused,
+            elapsed: Duration::from_millis(1500),
+        };
+        let said = event(at, &finished(false)).unwrap();
+        assert_eq!(said.kind, EventKind::NodeFinished);
+        assert_eq!(said.data["elapsed_s"], 1.5);
+        assert_eq!(said.data["preview"], "x");
+        assert_eq!(event(at, &finished(true)), None);
+        assert_eq!(event(at, &Progress::NodeSkipped { node: node() }), None);
+        let error = NodeError { code: "model_timeout", message: "too slow".into(), retryable: true };
+        let failed = event(at, &Progress::NodeFailed { node: node(), error }).unwrap();
+        assert_eq!(failed.data["code"], "model_timeout");
+    }
+}
