@@ -1,0 +1,140 @@
+-- Forward only. No foreign keys: rows of one run are written by one transaction that has locked the run, and
+-- the checks would lock and read `runs` once more for every event and checkpoint.
+
+-- One row a run, rewritten several times in its life: narrow, and with room in each page so that updates that
+-- touch no index (heartbeats, sequences of events, cancel flags) stay in place.
+CREATE TABLE runs (
+    id uuid PRIMARY KEY,
+    tenant text NOT NULL,
+    flow_name text NOT NULL,
+    flow_version integer NOT NULL,
+    queue text NOT NULL,
+    priority smallint NOT NULL CHECK (priority BETWEEN 0 AND 2),
+    state text NOT NULL CHECK (state IN
+        ('scheduled', 'blocked', 'queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired')),
+    attempt integer NOT NULL DEFAULT 0,
+    failures integer NOT NULL DEFAULT 0,
+    interruptions integer NOT NULL DEFAULT 0,
+    epoch bigint NOT NULL DEFAULT 0,
+    last_seq bigint NOT NULL,
+    cancel_requested boolean NOT NULL DEFAULT false,
+    worker uuid,
+    created_at timestamptz NOT NULL,
+    queued_at timestamptz,
+    published_at timestamptz,
+    started_at timestamptz,
+    attempt_started_at timestamptz,
+    lease_until timestamptz,
+    run_at timestamptz,
+    expires_at timestamptz,
+    finished_at timestamptz,
+    idempotency_key text,
+    input_tokens bigint NOT NULL DEFAULT 0,
+    output_tokens bigint NOT NULL DEFAULT 0,
+    CHECK ((state = 'running') = (worker IS NOT NULL AND lease_until IS NOT NULL AND attempt_started_at IS NOT NULL))
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+
+CREATE INDEX runs_list ON runs (tenant, id DESC);
+CREATE UNIQUE INDEX runs_idempotency ON runs (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
+-- The others hold live runs only, so that they stay small however long the history grows.
+CREATE INDEX runs_queued ON runs (queue, priority, queued_at, id) WHERE state = 'queued';
+-- Not by lease_until: a heartbeat would then have to write every index of every running run. The reaper reads
+-- all running runs instead, which are at most as many as the fleet has slots.
+CREATE INDEX runs_running ON runs (queue, priority) WHERE state = 'running';
+CREATE INDEX runs_scheduled ON runs (run_at) INCLUDE (queue, priority) WHERE state = 'scheduled';
+CREATE INDEX runs_expiring ON runs (expires_at)
+    WHERE expires_at IS NOT NULL AND started_at IS NULL AND state IN ('scheduled', 'blocked', 'queued');
+
+-- What a run was given and what it answered: read at claim and by `get`, written at the two ends of its life.
+-- JSON is kept as text: it is never looked into, and must come back byte for byte.
+CREATE TABLE run_data (
+    run_id uuid PRIMARY KEY,
+    flow_digest text NOT NULL,
+    settings text NOT NULL,
+    session_id text,
+    labels jsonb NOT NULL DEFAULT '{}',
+    trace text,
+    replay_of uuid,
+    idempotency_digest text,
+    input text NOT NULL,
+    output text,
+    outputs text,
+    error text
+);
+CREATE INDEX run_data_labels ON run_data USING gin (labels jsonb_path_ops) WHERE labels <> '{}'::jsonb;
+
+-- One row an append: `events` holds `count` events from `first_seq` on.
+CREATE TABLE run_events (
+    run_id uuid NOT NULL,
+    first_seq bigint NOT NULL,
+    count integer NOT NULL,
+    events text NOT NULL,
+    PRIMARY KEY (run_id, first_seq)
+);
+
+CREATE TABLE run_attempts (
+    run_id uuid NOT NULL,
+    epoch bigint NOT NULL,
+    attempt integer NOT NULL,
+    worker uuid NOT NULL,
+    started_at timestamptz NOT NULL,
+    ended_at timestamptz NOT NULL,
+    ended_because text NOT NULL,
+    nodes_reused integer NOT NULL,
+    error text,
+    PRIMARY KEY (run_id, epoch)
+);
+
+CREATE TABLE checkpoints (
+    run_id uuid NOT NULL,
+    node text NOT NULL,
+    output text NOT NULL,
+    PRIMARY KEY (run_id, node)
+);
+
+CREATE TABLE outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created_at timestamptz NOT NULL,
+    envelopes text NOT NULL
+);
+
+CREATE TABLE flows (
+    tenant text NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    deleted_at timestamptz,
+    PRIMARY KEY (tenant, name)
+);
+
+CREATE TABLE flow_versions (
+    tenant text NOT NULL,
+    name text NOT NULL,
+    version integer NOT NULL,
+    digest text NOT NULL,
+    nodes integer NOT NULL,
+    engine text NOT NULL,
+    created_at timestamptz NOT NULL,
+    document bytea NOT NULL,
+    PRIMARY KEY (tenant, name, version)
+);
+
+CREATE TABLE api_keys (
+    id uuid PRIMARY KEY,
+    tenant text NOT NULL,
+    name text NOT NULL,
+    role text NOT NULL,
+    hash text NOT NULL UNIQUE,
+    created_at timestamptz NOT NULL,
+    revoked_at timestamptz
+);
+CREATE INDEX api_keys_tenant ON api_keys (tenant, id DESC);
+
+-- The time is the cursor of the log, so within a tenant no two entries share it.
+CREATE TABLE audit (
+    tenant text NOT NULL,
+    at timestamptz NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    target text NOT NULL,
+    PRIMARY KEY (tenant, at)
+);

@@ -1,0 +1,345 @@
+//! What a batch of writes changes: decided here, once for both databases, from rows that are locked.
+//!
+//! Every decision goes through [`flowfleet_core::run::apply`] and [`flowfleet_core::retry`]; the statements that
+//! carry a [`Batch`] out name the state and the epoch they start from once more.
+
+use flowfleet_core::clock::later;
+use flowfleet_core::port::{Envelope, Fenced};
+use flowfleet_core::retry::{AfterInterruption, MAX_INTERRUPTIONS, after_interruption};
+use flowfleet_core::run::{
+    EndedBecause, Ending, Event, Finish, NodeCheckpoint, Progress, Release, RunError, RunErrorKind, Usage,
+    apply,
+};
+use flowfleet_core::{
+    EventKind, Lease, NewEvent, Priority, QueueName, RunEvent, RunId, RunMessage, RunState, TraceContext,
+    WorkerId, lease,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::batch::{Append, AttemptRow, Batch, CheckpointRow, ResultRow, RunUpdate, int, long};
+use crate::error::Error;
+use crate::events;
+use crate::value::Time;
+
+/// A row of `runs` that the transaction holds locked.
+#[derive(Debug, Clone)]
+pub(crate) struct Locked {
+    pub(crate) id: RunId,
+    pub(crate) state: RunState,
+    pub(crate) epoch: u64,
+    pub(crate) attempt: u32,
+    pub(crate) failures: u32,
+    pub(crate) interruptions: u32,
+    pub(crate) last_seq: u64,
+    pub(crate) cancel_requested: bool,
+    pub(crate) queue: QueueName,
+    pub(crate) priority: Priority,
+    pub(crate) worker: Option<WorkerId>,
+    pub(crate) attempt_started_at: Option<Timestamp>,
+    pub(crate) trace: Option<TraceContext>,
+    /// The time of the transaction.
+    pub(crate) now: Timestamp,
+}
+
+/// How an attempt ended.
+struct Ended<'a> {
+    because: EndedBecause,
+    usage: Usage,
+    nodes_reused: u32,
+    error: Option<&'a RunError>,
+}
+
+fn event(at: Timestamp, kind: EventKind, data: Value) -> NewEvent {
+    NewEvent { kind, at, data }
+}
+
+/// What `submit` and requeues publish.
+pub(crate) fn envelope(
+    queue: &QueueName,
+    priority: Priority,
+    run: RunId,
+    trace: Option<&TraceContext>,
+) -> Envelope {
+    Envelope {
+        queue: queue.clone(),
+        priority,
+        message: RunMessage::new(run, trace.cloned()),
+    }
+}
+
+impl Locked {
+    fn holds(&self, held: &Lease) -> bool {
+        held.run == self.id && lease::fences(held.epoch, self.epoch, self.state == RunState::Running)
+    }
+}
+
+impl Batch {
+    /// Progress under a lease: events and checkpoints, the state stays.
+    pub(crate) fn checkpoint(&mut self, run: &mut Locked, progress: &Progress) -> Result<Fenced, Error> {
+        if !run.holds(&progress.lease) {
+            return Ok(Fenced::Stale);
+        }
+        let events = self.append(run, progress.events.clone())?;
+        self.keep(run, &progress.nodes)?;
+        if !events.is_empty() {
+            let id = run.id.into();
+            let (epoch, last_seq) = (long(run.epoch), long(run.last_seq));
+            self.appends.insert(id, Append { id, epoch, last_seq });
+        }
+        Ok(Fenced::Applied { events })
+    }
+
+    /// The end of a run under its lease.
+    pub(crate) fn finish(&mut self, run: &mut Locked, finish: &Finish) -> Result<Fenced, Error> {
+        if !run.holds(&finish.lease) {
+            return Ok(Fenced::Stale);
+        }
+        let Ok(next) = apply(run.state, Event::Finished(finish.ending)) else {
+            return Ok(Fenced::Stale);
+        };
+        let timed_out = finish
+            .error
+            .as_ref()
+            .is_some_and(|e| e.kind == RunErrorKind::Timeout);
+        let (because, kind) = match finish.ending {
+            Ending::Succeeded => (EndedBecause::Succeeded, EventKind::RunSucceeded),
+            Ending::Failed if timed_out => (EndedBecause::TimedOut, EventKind::RunFailed),
+            Ending::Failed => (EndedBecause::Failed, EventKind::RunFailed),
+            Ending::Cancelled => (EndedBecause::Cancelled, EventKind::RunCancelled),
+        };
+        let mut data = json!({ "attempt": run.attempt, "usage": finish.usage });
+        if let Some(error) = &finish.error {
+            data["error"] = serde_json::to_value(error)?;
+        }
+        let mut new = finish.events.clone();
+        new.push(event(run.now, kind, data));
+        let events = self.append(run, new)?;
+        self.end_attempt(
+            run,
+            &Ended {
+                because,
+                usage: finish.usage,
+                nodes_reused: finish.nodes_reused,
+                error: finish.error.as_ref(),
+            },
+        )?;
+        self.results.push(ResultRow {
+            run: run.id.into(),
+            output: Some(serde_json::to_string(&finish.output)?),
+            outputs: Some(serde_json::to_string(&finish.outputs)?),
+            error: finish.error.as_ref().map(serde_json::to_string).transpose()?,
+        });
+        self.transition(run, next, None, finish.usage);
+        Ok(Fenced::Applied { events })
+    }
+
+    /// A run given back under its lease: a retry or an interruption.
+    pub(crate) fn release(&mut self, run: &mut Locked, release: &Release) -> Result<Fenced, Error> {
+        if !run.holds(&release.lease) {
+            return Ok(Fenced::Stale);
+        }
+        let ended = Ended {
+            because: release.because,
+            usage: release.usage,
+            nodes_reused: release.nodes_reused,
+            error: release.error.as_ref(),
+        };
+        let events = match release.retry_in {
+            Some(delay) if !run.cancel_requested => {
+                let Ok(next) = apply(run.state, Event::RetryLater) else {
+                    return Ok(Fenced::Stale);
+                };
+                let mut data = json!({ "attempt": run.attempt, "delay_s": delay.as_secs_f64() });
+                if let Some(error) = &release.error {
+                    data["error"] = serde_json::to_value(error)?;
+                }
+                let mut new = release.events.clone();
+                new.push(event(run.now, EventKind::RunRetrying, data));
+                let events = self.append(run, new)?;
+                self.end_attempt(run, &ended)?;
+                run.failures += 1;
+                self.transition(run, next, Some(later(run.now, delay)), release.usage);
+                events
+            }
+            _ => match self.interrupt(run, Event::Interrupted, &ended, release.events.clone())? {
+                Some(events) => events,
+                None => return Ok(Fenced::Stale),
+            },
+        };
+        if !run.state.is_final() {
+            self.keep(run, &release.nodes)?;
+        }
+        Ok(Fenced::Applied { events })
+    }
+
+    /// A lease that ran out.
+    pub(crate) fn reap(&mut self, run: &mut Locked) -> Result<Vec<RunEvent>, Error> {
+        let ended = Ended {
+            because: EndedBecause::WorkerLost,
+            usage: Usage::default(),
+            nodes_reused: 0,
+            error: None,
+        };
+        Ok(self
+            .interrupt(run, Event::LeaseExpired, &ended, Vec::new())?
+            .unwrap_or_default())
+    }
+
+    /// A scheduled run whose time came. `None` when it does not wait for a time.
+    pub(crate) fn promote(&mut self, run: &mut Locked) -> Result<Option<Vec<RunEvent>>, Error> {
+        self.leave_waiting(run, Event::Due, EventKind::RunQueued, Value::Null)
+    }
+
+    /// A waiting run that was not started in time.
+    pub(crate) fn expire(&mut self, run: &mut Locked) -> Result<Option<Vec<RunEvent>>, Error> {
+        self.leave_waiting(run, Event::Expired, EventKind::RunExpired, Value::Null)
+    }
+
+    /// A waiting run that somebody cancelled.
+    pub(crate) fn cancel(&mut self, run: &mut Locked) -> Result<Option<Vec<RunEvent>>, Error> {
+        if run.state == RunState::Running {
+            return Ok(None);
+        }
+        self.leave_waiting(run, Event::CancelRequested, EventKind::RunCancelled, Value::Null)
+    }
+
+    fn leave_waiting(
+        &mut self,
+        run: &mut Locked,
+        cause: Event,
+        kind: EventKind,
+        data: Value,
+    ) -> Result<Option<Vec<RunEvent>>, Error> {
+        let Ok(next) = apply(run.state, cause) else {
+            return Ok(None);
+        };
+        let events = self.append(run, vec![event(run.now, kind, data)])?;
+        self.transition(run, next, None, Usage::default());
+        Ok(Some(events))
+    }
+
+    /// Back to the queue, or to an end when that is where an interruption leads (invariant I4).
+    fn interrupt(
+        &mut self,
+        run: &mut Locked,
+        cause: Event,
+        ended: &Ended<'_>,
+        mut new: Vec<NewEvent>,
+    ) -> Result<Option<Vec<RunEvent>>, Error> {
+        let count = run.interruptions + 1;
+        let after = after_interruption(count);
+        let (cause, on_demand) = match after {
+            _ if run.cancel_requested => (Event::Finished(Ending::Cancelled), false),
+            AfterInterruption::Requeue { on_demand } => (cause, on_demand),
+            AfterInterruption::Fail => (Event::InterruptedTooOften, false),
+        };
+        let Ok(next) = apply(run.state, cause) else {
+            return Ok(None);
+        };
+        let mut interrupted = json!({
+            "attempt": run.attempt, "reason": ended.because, "interruptions": count, "on_demand": on_demand,
+        });
+        if let Some(error) = ended.error {
+            interrupted["error"] = serde_json::to_value(error)?;
+        }
+        match next {
+            RunState::Cancelled => {
+                let data = json!({ "attempt": run.attempt, "reason": ended.because });
+                new.push(event(run.now, EventKind::RunCancelled, data));
+            }
+            RunState::Failed => {
+                let error = RunError {
+                    kind: RunErrorKind::Infrastructure,
+                    code: "too_many_interruptions".to_owned(),
+                    message: format!(
+                        "{count} workers were lost or drained while they ran it, more than the {MAX_INTERRUPTIONS} \
+                         allowed; the run itself may be what ends them"
+                    ),
+                    node: None,
+                };
+                let data = json!({ "attempt": run.attempt, "error": error });
+                new.push(event(run.now, EventKind::RunInterrupted, interrupted));
+                new.push(event(run.now, EventKind::RunFailed, data));
+                self.results.push(ResultRow {
+                    run: run.id.into(),
+                    output: None,
+                    outputs: None,
+                    error: Some(serde_json::to_string(&error)?),
+                });
+            }
+            _ => {
+                new.push(event(run.now, EventKind::RunInterrupted, interrupted));
+                new.push(event(run.now, EventKind::RunQueued, Value::Null));
+            }
+        }
+        let events = self.append(run, new)?;
+        self.end_attempt(run, ended)?;
+        run.interruptions = count;
+        self.transition(run, next, None, ended.usage);
+        Ok(Some(events))
+    }
+
+    fn append(&mut self, run: &mut Locked, new: Vec<NewEvent>) -> Result<Vec<RunEvent>, Error> {
+        let events = events::sequence(run.id, run.last_seq, new);
+        run.last_seq += events.len() as u64;
+        self.events.extend(events::to_row(&events)?);
+        Ok(events)
+    }
+
+    fn keep(&mut self, run: &Locked, nodes: &[NodeCheckpoint]) -> Result<(), Error> {
+        for NodeCheckpoint { node, output } in nodes {
+            let row = CheckpointRow {
+                run: run.id.into(),
+                node: node.clone(),
+                output: serde_json::to_string(output)?,
+            };
+            self.checkpoints.push(row);
+        }
+        Ok(())
+    }
+
+    fn end_attempt(&mut self, run: &Locked, ended: &Ended<'_>) -> Result<(), Error> {
+        let (Some(worker), Some(started_at)) = (run.worker, run.attempt_started_at) else {
+            return Err(Error::Data(format!("run {} is running without a worker", run.id)));
+        };
+        self.attempts.push(AttemptRow {
+            run: run.id.into(),
+            epoch: long(run.epoch),
+            attempt: int(run.attempt),
+            worker: worker.into(),
+            started_at: started_at.into(),
+            ended_at: run.now.into(),
+            ended_because: ended.because.as_str(),
+            nodes_reused: int(ended.nodes_reused),
+            error: ended.error.map(serde_json::to_string).transpose()?,
+        });
+        Ok(())
+    }
+
+    fn transition(&mut self, run: &mut Locked, next: RunState, run_at: Option<Timestamp>, usage: Usage) {
+        let now = Time::from(run.now);
+        self.updates.push(RunUpdate {
+            id: run.id.into(),
+            from_state: run.state.as_str(),
+            epoch: long(run.epoch),
+            state: next.as_str(),
+            failures: int(run.failures),
+            interruptions: int(run.interruptions),
+            last_seq: long(run.last_seq),
+            queued_at: (next == RunState::Queued).then_some(now),
+            run_at: run_at.map(Time::from),
+            finished_at: next.is_final().then_some(now),
+            input_tokens: long(usage.input_tokens),
+            output_tokens: long(usage.output_tokens),
+        });
+        run.state = next;
+        if next.is_final() {
+            self.ended.push(run.id.into());
+        }
+        if next == RunState::Queued {
+            self.envelopes
+                .push(envelope(&run.queue, run.priority, run.id, run.trace.as_ref()));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! A decorator that times every operation of a store.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use flowfleet_core::port::{
+    Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, KeyRecord, KeyStore,
+    Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result, RunFilter, RunStore,
+    Submission, Upkeep,
+};
+use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
+use flowfleet_core::{FlowName, FlowVersion, KeyId, Lease, QueueName, RunEvent, RunId, Tenant, WorkerId};
+use jiff::Timestamp;
+
+use crate::metrics::{CLAIM_BATCH_SIZE, OPERATION_SECONDS};
+
+/// A store and how long it takes.
+#[derive(Debug)]
+pub(crate) struct Metered<S>(S);
+
+impl<S> Metered<S> {
+    pub(crate) fn new(store: S) -> Self {
+        Self(store)
+    }
+}
+
+async fn timed<T>(operation: &'static str, run: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    let start = Instant::now();
+    let answer = run.await;
+    metrics::histogram!(OPERATION_SECONDS, "operation" => operation).record(start.elapsed().as_secs_f64());
+    if let Err(error) = &answer {
+        tracing::debug!(operation, kind = ?error.kind, %error, "store operation failed");
+    }
+    answer
+}
+
+#[async_trait]
+impl<S: RunStore> RunStore for Metered<S> {
+    async fn submit(&self, runs: &[NewRun]) -> Result<Submission> {
+        timed("submit", self.0.submit(runs)).await
+    }
+
+    async fn get(&self, tenant: &Tenant, run: RunId) -> Result<Option<RunView>> {
+        timed("get", self.0.get(tenant, run)).await
+    }
+
+    async fn list(&self, tenant: &Tenant, filter: &RunFilter) -> Result<Page<RunView>> {
+        timed("list", self.0.list(tenant, filter)).await
+    }
+
+    async fn events(
+        &self,
+        tenant: &Tenant,
+        run: RunId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Option<Vec<RunEvent>>> {
+        timed("events", self.0.events(tenant, run, after, limit)).await
+    }
+
+    async fn cancel(&self, tenant: &Tenant, run: RunId) -> Result<CancelOutcome> {
+        timed("cancel", self.0.cancel(tenant, run)).await
+    }
+
+    async fn ahead_of(&self, run: RunId, cap: u32) -> Result<u32> {
+        timed("ahead_of", self.0.ahead_of(run, cap)).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        timed("ping", self.0.ping()).await
+    }
+}
+
+#[async_trait]
+impl<S: LeaseStore> LeaseStore for Metered<S> {
+    async fn claim(&self, worker: WorkerId, runs: &[RunId], ttl: Duration) -> Result<Vec<Claim>> {
+        metrics::histogram!(CLAIM_BATCH_SIZE).record(runs.len() as f64);
+        timed("claim", self.0.claim(worker, runs, ttl)).await
+    }
+
+    async fn renew(&self, worker: WorkerId, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewal>> {
+        timed("renew", self.0.renew(worker, leases, ttl)).await
+    }
+
+    async fn checkpoint(&self, progress: &[Progress]) -> Result<Vec<Fenced>> {
+        timed("checkpoint", self.0.checkpoint(progress)).await
+    }
+
+    async fn finish(&self, runs: &[Finish]) -> Result<Vec<Fenced>> {
+        timed("finish", self.0.finish(runs)).await
+    }
+
+    async fn release(&self, runs: &[Release]) -> Result<(Vec<Fenced>, Option<OutboxRow>)> {
+        timed("release", self.0.release(runs)).await
+    }
+}
+
+#[async_trait]
+impl<S: Upkeep> Upkeep for Metered<S> {
+    async fn outbox_done(&self, ids: &[i64]) -> Result<()> {
+        timed("outbox_done", self.0.outbox_done(ids)).await
+    }
+
+    async fn outbox_leftover(&self, age: Duration, limit: u32) -> Result<Vec<OutboxRow>> {
+        timed("outbox_leftover", self.0.outbox_leftover(age, limit)).await
+    }
+
+    async fn promote_due(&self, limit: u32) -> Result<(u32, Option<OutboxRow>)> {
+        timed("promote_due", self.0.promote_due(limit)).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>> {
+        timed("next_due", self.0.next_due()).await
+    }
+
+    async fn reap(&self, limit: u32) -> Result<(Vec<RunEvent>, Option<OutboxRow>)> {
+        timed("reap", self.0.reap(limit)).await
+    }
+
+    async fn expire(&self, limit: u32) -> Result<Vec<RunEvent>> {
+        timed("expire", self.0.expire(limit)).await
+    }
+
+    async fn republish(&self, queue: &QueueName, age: Duration, limit: u32) -> Result<Option<OutboxRow>> {
+        timed("republish", self.0.republish(queue, age, limit)).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>> {
+        timed("backlog", self.0.backlog()).await
+    }
+
+    async fn lead(&self, role: &str) -> Result<Option<Box<dyn Leadership>>> {
+        timed("lead", self.0.lead(role)).await
+    }
+
+    async fn migrate(&self) -> Result<u32> {
+        timed("migrate", self.0.migrate()).await
+    }
+}
+
+#[async_trait]
+impl<S: FlowStore> FlowStore for Metered<S> {
+    async fn put_flow(&self, flow: NewFlow) -> Result<PutFlow> {
+        timed("put_flow", self.0.put_flow(flow)).await
+    }
+
+    async fn flow(
+        &self,
+        tenant: &Tenant,
+        name: &FlowName,
+        version: Option<u32>,
+    ) -> Result<Option<FlowRecord>> {
+        timed("flow", self.0.flow(tenant, name, version)).await
+    }
+
+    async fn flow_document(&self, tenant: &Tenant, flow: &FlowVersion) -> Result<Option<Bytes>> {
+        timed("flow_document", self.0.flow_document(tenant, flow)).await
+    }
+
+    async fn flows(&self, tenant: &Tenant, after: Option<&FlowName>, limit: u32) -> Result<Page<FlowRecord>> {
+        timed("flows", self.0.flows(tenant, after, limit)).await
+    }
+
+    async fn delete_flow(&self, tenant: &Tenant, name: &FlowName) -> Result<bool> {
+        timed("delete_flow", self.0.delete_flow(tenant, name)).await
+    }
+}
+
+#[async_trait]
+impl<S: KeyStore> KeyStore for Metered<S> {
+    async fn create_key(&self, key: NewKey) -> Result<KeyRecord> {
+        timed("create_key", self.0.create_key(key)).await
+    }
+
+    async fn key_by_hash(&self, hash: &str) -> Result<Option<KeyRecord>> {
+        timed("key_by_hash", self.0.key_by_hash(hash)).await
+    }
+
+    async fn keys(&self, tenant: &Tenant) -> Result<Vec<KeyRecord>> {
+        timed("keys", self.0.keys(tenant)).await
+    }
+
+    async fn revoke_key(&self, tenant: &Tenant, key: KeyId) -> Result<bool> {
+        timed("revoke_key", self.0.revoke_key(tenant, key)).await
+    }
+
+    async fn any_key(&self) -> Result<bool> {
+        timed("any_key", self.0.any_key()).await
+    }
+
+    async fn audit(&self, actor: &Actor, action: &str, target: &str) -> Result<()> {
+        timed("audit", self.0.audit(actor, action, target)).await
+    }
+
+    async fn audit_log(
+        &self,
+        tenant: &Tenant,
+        before: Option<Timestamp>,
+        limit: u32,
+    ) -> Result<Page<AuditEntry>> {
+        timed("audit_log", self.0.audit_log(tenant, before, limit)).await
+    }
+}

@@ -1,0 +1,82 @@
+//! PostgreSQL 14 or later, also through RDS Proxy: no statement relies on the state of a session, aside from
+//! the connection a leader keeps for itself.
+
+mod flows;
+mod keys;
+mod leader;
+mod leases;
+mod runs;
+mod upkeep;
+mod write;
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use sqlx::migrate::{Migrate, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
+
+use crate::Options;
+use crate::error::Error;
+
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    crate::migrations(&[(1, "init", include_str!("../../migrations/postgres/0001_init.sql"))])
+});
+
+/// Idle connections older than this are tested before use: a failover or a proxy may have closed them.
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The store on PostgreSQL.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    pool: PgPool,
+    /// For connections outside the pool: leadership and migrations.
+    options: PgConnectOptions,
+}
+
+impl Postgres {
+    /// Connects when first used: a service starts while its database is still away, and says so when asked.
+    pub(crate) fn open(url: &str, options: &Options) -> Result<Self, Error> {
+        let connect: PgConnectOptions = url.parse().map_err(Error::Sql)?;
+        let connect = connect.application_name(&options.application_name);
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections.max(1))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TEST_AFTER_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(connect.clone());
+        Ok(Self {
+            pool,
+            options: connect,
+        })
+    }
+
+    async fn migrate_once(&self) -> Result<u32, Error> {
+        let mut connection = PgConnection::connect_with(&self.options).await?;
+        // Held until the connection closes; without it two programs would race to create the table.
+        connection.lock().await?;
+        let table = &MIGRATIONS.table_name;
+        connection.ensure_migrations_table(table).await?;
+        let before = connection.list_applied_migrations(table).await?.len();
+        MIGRATIONS.run_direct(None, &mut connection, false).await?;
+        let after = connection.list_applied_migrations(table).await?.len();
+        connection.close().await?;
+        Ok(u32::try_from(after.saturating_sub(before)).unwrap_or(u32::MAX))
+    }
+
+    async fn check_schema(&self) -> Result<(), Error> {
+        let newest: Option<i64> =
+            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&self.pool)
+                .await?;
+        crate::check_version(newest, &MIGRATIONS)
+    }
+}
