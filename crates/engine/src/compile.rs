@@ -15,7 +15,7 @@ use crate::group;
 use crate::node::{Node, native_outputs};
 use crate::params;
 use crate::plan::{CompileLimits, Plan, Unsupported};
-use crate::problem::{FlowError, Problems, child};
+use crate::problem::{FlowError, Problems, child, clip};
 
 /// Names listed in one warning or problem.
 const NAMES: usize = 20;
@@ -26,7 +26,9 @@ pub fn compile(document: &[u8], limits: &CompileLimits) -> Result<Plan, FlowErro
     let plan = plan(document, limits, &mut problems);
     match plan {
         Some(plan) if problems.is_empty() => Ok(plan),
-        _ => Err(FlowError { problems: problems.into_vec() }),
+        _ => Err(FlowError {
+            problems: problems.into_vec(),
+        }),
     }
 }
 
@@ -37,8 +39,11 @@ fn plan(document: &[u8], limits: &CompileLimits, problems: &mut Problems) -> Opt
         return None;
     }
     let nodes = build_nodes(flow.nodes, problems);
-    let by_id: HashMap<String, NodeIdx> =
-        nodes.iter().enumerate().map(|(index, node)| (node.info.id.clone(), index)).collect();
+    let by_id: HashMap<String, NodeIdx> = nodes
+        .iter()
+        .enumerate()
+        .map(|(index, node)| (node.info.id.clone(), index))
+        .collect();
     let edges = build_edges(&flow.edges, &nodes, &by_id, problems);
     let (nodes, edges) = sort(nodes, edges, problems)?;
     if !problems.is_empty() {
@@ -56,7 +61,11 @@ fn plan(document: &[u8], limits: &CompileLimits, problems: &mut Problems) -> Opt
         included: Vec::new(),
         params: Vec::with_capacity(nodes.len()),
         missing: BTreeMap::new(),
-        by_id: nodes.iter().enumerate().map(|(index, node)| (node.info.id.clone(), index)).collect(),
+        by_id: nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| (node.info.id.clone(), index))
+            .collect(),
         by_display_name: by_display_name(&nodes),
         aliases,
         nodes,
@@ -65,8 +74,9 @@ fn plan(document: &[u8], limits: &CompileLimits, problems: &mut Problems) -> Opt
     for (index, edge) in plan.edges.iter().enumerate() {
         plan.incoming[edge.target].push(index);
     }
-    plan.included = included(&plan);
-    finish(&mut plan);
+    let start = start(&plan);
+    plan.included = included(&plan, start);
+    finish(&mut plan, start);
     Some(plan)
 }
 
@@ -77,7 +87,11 @@ fn build_nodes(raw: Vec<RawNode>, problems: &mut Problems) -> Vec<Node> {
         if seen.insert(raw.id.clone()) {
             nodes.push(Node::new(raw, position));
         } else {
-            problems.push(child(&raw.pointer, "id"), Some(&raw.id), "another node has the same id");
+            problems.push(
+                child(&raw.pointer, "id"),
+                Some(&raw.id),
+                "another node has the same id",
+            );
         }
     }
     nodes
@@ -95,12 +109,21 @@ fn build_edges(
         let end = |id: &String, key: &str, problems: &mut Problems| {
             let found = by_id.get(id).copied();
             if found.is_none() {
-                problems.push(child(&raw.pointer, key), Some(id), format!("there is no node {id}"));
+                problems.push(
+                    child(&raw.pointer, key),
+                    Some(id),
+                    format!("there is no node {id}"),
+                );
             }
             found
         };
-        let (source, target) = (end(&raw.source, "source", problems), end(&raw.target, "target", problems));
-        let (Some(source), Some(target)) = (source, target) else { continue };
+        let (source, target) = (
+            end(&raw.source, "source", problems),
+            end(&raw.target, "target", problems),
+        );
+        let (Some(source), Some(target)) = (source, target) else {
+            continue;
+        };
         let edge = edge::check(raw, (source, &nodes[source]), (target, &nodes[target]), problems);
         // Exports repeat edges at times; they are one.
         edges.extend(edge.filter(|edge| seen.insert(edge.clone())));
@@ -121,7 +144,11 @@ fn sort(nodes: Vec<Node>, mut edges: Vec<Edge>, problems: &mut Problems) -> Opti
     let order = match connect(nodes.len(), &edges).topological() {
         Ok(order) => order,
         Err(cycle) => {
-            let names: Vec<&str> = cycle.iter().take(NAMES).map(|node| nodes[*node].info.id.as_str()).collect();
+            let names: Vec<&str> = cycle
+                .iter()
+                .take(NAMES)
+                .map(|node| nodes[*node].info.id.as_str())
+                .collect();
             let first = cycle.first().map(|node| &nodes[*node]);
             let pointer = first.map(|node| node.pointer.clone()).unwrap_or_default();
             let detail = format!("a cycle, which is not supported yet: {}", names.join(" -> "));
@@ -136,7 +163,11 @@ fn sort(nodes: Vec<Node>, mut edges: Vec<Edge>, problems: &mut Problems) -> Opti
     for edge in &mut edges {
         (edge.source, edge.target) = (renumbered[edge.source], renumbered[edge.target]);
     }
-    let mut nodes: Vec<(usize, Node)> = nodes.into_iter().enumerate().map(|(i, n)| (renumbered[i], n)).collect();
+    let mut nodes: Vec<(usize, Node)> = nodes
+        .into_iter()
+        .enumerate()
+        .map(|(i, n)| (renumbered[i], n))
+        .collect();
     nodes.sort_by_key(|(new, _)| *new);
     Some((nodes.into_iter().map(|(_, node)| node).collect(), edges))
 }
@@ -144,27 +175,35 @@ fn sort(nodes: Vec<Node>, mut edges: Vec<Edge>, problems: &mut Problems) -> Opti
 fn by_display_name(nodes: &[Node]) -> HashMap<String, NodeIdx> {
     let mut order: Vec<NodeIdx> = (0..nodes.len()).collect();
     order.sort_by_key(|index| nodes[*index].position);
-    order.into_iter().map(|index| (nodes[index].info.display_name.clone(), index)).collect()
+    order
+        .into_iter()
+        .map(|index| (nodes[index].info.display_name.clone(), index))
+        .collect()
 }
 
 /// The start: the first input component, in document order, whose id has the word.
 fn start(plan: &Plan) -> Option<NodeIdx> {
-    let mut inputs: Vec<NodeIdx> = (0..plan.nodes.len()).filter(|n| plan.nodes[*n].is_input).collect();
+    let mut inputs: Vec<NodeIdx> = (0..plan.nodes.len())
+        .filter(|n| plan.nodes[*n].is_input)
+        .collect();
     inputs.sort_by_key(|index| plan.nodes[*index].position);
     let has = |index: &NodeIdx, word: &str| plan.nodes[*index].info.id.to_lowercase().contains(word);
-    ["webhook", "chat"].iter().find_map(|word| inputs.iter().copied().find(|index| has(index, word)))
+    ["webhook", "chat"]
+        .iter()
+        .find_map(|word| inputs.iter().copied().find(|index| has(index, word)))
 }
 
-fn included(plan: &Plan) -> Vec<bool> {
-    let mut included = match start(plan) {
+fn included(plan: &Plan, start: Option<NodeIdx>) -> Vec<bool> {
+    let mut included = match start {
         Some(start) => {
             let reached = plan.graph.reachable([start]);
-            plan.graph.ancestors((0..plan.nodes.len()).filter(|node| reached[*node]))
+            plan.graph
+                .ancestors((0..plan.nodes.len()).filter(|node| reached[*node]))
         }
         None => vec![true; plan.nodes.len()],
     };
     for (index, node) in plan.nodes.iter().enumerate() {
-        if node.tool_mode && plan.graph.outgoing(index).is_empty() && start(plan) != Some(index) {
+        if node.tool_mode && plan.graph.outgoing(index).is_empty() && start != Some(index) {
             included[index] = false;
         }
     }
@@ -172,17 +211,35 @@ fn included(plan: &Plan) -> Vec<bool> {
 }
 
 /// Everything that follows from nodes, edges and what runs.
-fn finish(plan: &mut Plan) {
+fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
     for index in 0..plan.nodes.len() {
         let node = &plan.nodes[index];
-        let used: BTreeSet<&str> = plan.graph.outgoing(index).iter().map(|out| out.output.as_str()).collect();
-        let native = node.kind.as_ref().map(|kind| native_outputs(*kind)).unwrap_or_default();
+        let used: BTreeSet<&str> = plan
+            .graph
+            .outgoing(index)
+            .iter()
+            .map(|out| out.output.as_str())
+            .collect();
+        let native = node
+            .kind
+            .as_ref()
+            .map(|kind| native_outputs(*kind))
+            .unwrap_or_default();
         let all = node.outputs.iter().map(|output| output.name.as_str());
         let wanted: Vec<String> = match used.is_empty() {
-            true => all.filter(|name| native.contains(name)).map(str::to_owned).collect(),
-            false => all.filter(|name| used.contains(name)).map(str::to_owned).collect(),
+            true => all
+                .filter(|name| native.contains(name))
+                .map(str::to_owned)
+                .collect(),
+            false => all
+                .filter(|name| used.contains(name))
+                .map(str::to_owned)
+                .collect(),
         };
-        if let Some(reason) = plan.included[index].then(|| refusal(node, &wanted, native)).flatten() {
+        if let Some(reason) = plan.included[index]
+            .then(|| refusal(node, &wanted, native))
+            .flatten()
+        {
             plan.unsupported.push(Unsupported {
                 node: node.info.id.clone(),
                 display_name: node.info.display_name.clone(),
@@ -200,33 +257,52 @@ fn finish(plan: &mut Plan) {
             plan.missing.insert(index, missing);
         }
     }
-    plan.warnings = warnings(plan);
+    plan.warnings = warnings(plan, start);
 }
 
 /// Why a node that runs cannot run natively.
 fn refusal(node: &Node, wanted: &[String], native: &[&str]) -> Option<String> {
     if let Err(reason) = &node.kind {
-        return Some(reason.clone());
+        return Some(clip(reason.clone()));
     }
     let name = &node.info.display_name;
-    if let Some(output) = wanted.iter().find(|output| !native.contains(&output.as_str())) {
-        return Some(format!("{name}: the output {output} is an object that only exists in Python"));
+    if node.tool_mode {
+        return Some(format!("{name}: used as a tool, which needs the Python engine"));
     }
-    node.tool_mode.then(|| format!("{name}: used as a tool, which needs the Python engine"))
+    let output = wanted.iter().find(|output| !native.contains(&output.as_str()))?;
+    Some(clip(format!(
+        "{name}: the output {output} is an object that only exists in Python"
+    )))
 }
 
-fn warnings(plan: &Plan) -> Vec<String> {
+fn warnings(plan: &Plan, start: Option<NodeIdx>) -> Vec<String> {
     let mut warnings = Vec::new();
-    let mut idle: Vec<NodeIdx> = (0..plan.nodes.len()).filter(|node| !plan.included[*node]).collect();
+    let mut idle: Vec<NodeIdx> = (0..plan.nodes.len())
+        .filter(|node| !plan.included[*node])
+        .collect();
     idle.sort_by_key(|index| plan.nodes[*index].position);
     if !idle.is_empty() {
-        let names: Vec<&str> = idle.iter().take(NAMES).map(|node| plan.nodes[*node].info.id.as_str()).collect();
-        let more = if idle.len() > NAMES { format!(" and {} more", idle.len() - NAMES) } else { String::new() };
-        let why = match start(plan) {
-            Some(start) => format!("not connected to {}, where the flow starts", plan.nodes[start].info.id),
+        let names: Vec<&str> = idle
+            .iter()
+            .take(NAMES)
+            .map(|node| plan.nodes[*node].info.id.as_str())
+            .collect();
+        let more = if idle.len() > NAMES {
+            format!(" and {} more", idle.len() - NAMES)
+        } else {
+            String::new()
+        };
+        let why = match start {
+            Some(start) => format!(
+                "not connected to {}, where the flow starts",
+                plan.nodes[start].info.id
+            ),
             None => "they serve as tools, and no node uses them".to_owned(),
         };
-        warnings.push(format!("these nodes never run: {}{more} ({why})", names.join(", ")));
+        warnings.push(format!(
+            "these nodes never run: {}{more} ({why})",
+            names.join(", ")
+        ));
     }
     for (index, node) in plan.nodes.iter().enumerate() {
         let mut fed: HashMap<&str, usize> = HashMap::new();
@@ -234,20 +310,33 @@ fn warnings(plan: &Plan) -> Vec<String> {
             *fed.entry(&plan.edges[*edge].field).or_default() += 1;
         }
         let single = |name: &str| node.fields.get(name).is_some_and(|field| !field.list);
-        let mut crowded: Vec<_> = fed.into_iter().filter(|(name, count)| *count > 1 && single(name)).collect();
+        let mut crowded: Vec<_> = fed
+            .into_iter()
+            .filter(|(name, count)| *count > 1 && single(name))
+            .collect();
         crowded.sort_unstable();
         for (name, count) in crowded {
             let id = &node.info.id;
-            warnings.push(format!("{count} edges go into {id}.{name}, which takes one value: the last one counts"));
+            warnings.push(format!(
+                "{count} edges go into {id}.{name}, which takes one value: the last one counts"
+            ));
         }
         for name in plan.missing.get(&index).into_iter().flatten() {
             let id = &node.info.id;
-            warnings.push(format!("{id}.{name} is required and empty: every run must set it with a tweak"));
+            warnings.push(format!(
+                "{id}.{name} is required and empty: every run must set it with a tweak"
+            ));
         }
     }
-    if plan.nodes.iter().filter(|node| matches!(node.kind, Ok(Kind::ChatInput))).count() > 1 {
+    if plan
+        .nodes
+        .iter()
+        .filter(|node| matches!(node.kind, Ok(Kind::ChatInput)))
+        .count()
+        > 1
+    {
         warnings.push("the flow has several chat inputs: the first one is where it starts".to_owned());
     }
     warnings.truncate(crate::MAX_PROBLEMS);
-    warnings
+    warnings.into_iter().map(clip).collect()
 }

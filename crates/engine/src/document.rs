@@ -10,6 +10,9 @@ use crate::problem::{Problems, child};
 
 pub(crate) type Object = Map<String, Json>;
 
+/// Ids stand in events, errors and checkpoints: long ones would multiply.
+const MAX_ID: usize = 256;
+
 /// A node with its place in the document.
 #[derive(Debug, Clone)]
 pub(crate) struct RawNode {
@@ -23,7 +26,11 @@ pub(crate) struct RawNode {
 
 impl RawNode {
     pub(crate) fn display_name(&self) -> &str {
-        let name = self.body.get("display_name").and_then(Json::as_str).filter(|name| !name.is_empty());
+        let name = self
+            .body
+            .get("display_name")
+            .and_then(Json::as_str)
+            .filter(|name| !name.is_empty());
         name.unwrap_or_else(|| self.id.split('-').next().unwrap_or(&self.id))
     }
 
@@ -55,15 +62,22 @@ pub(crate) struct RawFlow {
 /// Parses bytes. `None` if nothing can be made of them; `problems` then says why.
 pub(crate) fn parse(bytes: &[u8], limits: &CompileLimits, problems: &mut Problems) -> Option<RawFlow> {
     if bytes.len() > limits.bytes {
-        let detail =
-            format!("the document has {} bytes; a flow may have {} at most", bytes.len(), limits.bytes);
+        let detail = format!(
+            "the document has {} bytes; a flow may have {} at most",
+            bytes.len(),
+            limits.bytes
+        );
         problems.push("", None, detail);
         return None;
     }
     // Editors on Windows write a byte order mark, which JSON does not know.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if deeper_than(bytes, limits.depth) {
-        problems.push("", None, format!("the document is nested deeper than {} levels", limits.depth));
+        problems.push(
+            "",
+            None,
+            format!("the document is nested deeper than {} levels", limits.depth),
+        );
         return None;
     }
     let document = match serde_json::from_slice::<Json>(bytes) {
@@ -74,16 +88,34 @@ pub(crate) fn parse(bytes: &[u8], limits: &CompileLimits, problems: &mut Problem
         }
     };
     let Json::Object(mut document) = document else {
-        problems.push("", None, "not a flow: expected a JSON object as Langflow exports it");
+        problems.push(
+            "",
+            None,
+            "not a flow: expected a JSON object as Langflow exports it",
+        );
         return None;
     };
     if document.contains_key("flows") && !document.contains_key("data") {
-        problems.push("/flows", None, "this export holds several flows: submit them one by one");
+        problems.push(
+            "/flows",
+            None,
+            "this export holds several flows: submit them one by one",
+        );
         return None;
     }
-    let text = |key: &str| document.get(key).and_then(Json::as_str).filter(|s| !s.is_empty()).map(str::to_owned);
-    let mut flow =
-        RawFlow { id: text("id"), name: text("name"), endpoint_name: text("endpoint_name"), ..RawFlow::default() };
+    let text = |key: &str| {
+        document
+            .get(key)
+            .and_then(Json::as_str)
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
+    };
+    let mut flow = RawFlow {
+        id: text("id"),
+        name: text("name"),
+        endpoint_name: text("endpoint_name"),
+        ..RawFlow::default()
+    };
     let (pointer, mut graph) = match document.remove("data") {
         Some(Json::Object(data)) => ("/data", data),
         Some(_) => {
@@ -95,7 +127,11 @@ pub(crate) fn parse(bytes: &[u8], limits: &CompileLimits, problems: &mut Problem
     };
     let nodes = graph.remove("nodes");
     if nodes.is_none() {
-        problems.push(child(pointer, "nodes"), None, "missing: a flow is an object with data.nodes and data.edges");
+        problems.push(
+            child(pointer, "nodes"),
+            None,
+            "missing: a flow is an object with data.nodes and data.edges",
+        );
         return None;
     }
     flow.nodes = parse_nodes(nodes, &child(pointer, "nodes"), problems);
@@ -131,15 +167,14 @@ fn deeper_than(bytes: &[u8], limit: usize) -> bool {
 
 /// Nodes of a flow or of a group; notes are dropped.
 pub(crate) fn parse_nodes(nodes: Option<Json>, pointer: &str, problems: &mut Problems) -> Vec<RawNode> {
-    let nodes = match nodes {
-        Some(Json::Array(nodes)) => nodes,
-        _ => {
-            problems.push(pointer, None, "must be an array of nodes");
-            return Vec::new();
-        }
+    let Some(Json::Array(nodes)) = nodes else {
+        problems.push(pointer, None, "must be an array of nodes");
+        return Vec::new();
     };
     let indexed = nodes.into_iter().enumerate();
-    indexed.filter_map(|(i, node)| parse_node(node, child(pointer, &i.to_string()), problems)).collect()
+    indexed
+        .filter_map(|(i, node)| parse_node(node, child(pointer, &i.to_string()), problems))
+        .collect()
 }
 
 fn parse_node(node: Json, pointer: String, problems: &mut Problems) -> Option<RawNode> {
@@ -158,15 +193,31 @@ fn parse_node(node: Json, pointer: String, problems: &mut Problems) -> Option<Ra
             return None;
         }
     };
+    if id.len() > MAX_ID {
+        problems.push(
+            child(&pointer, "id"),
+            None,
+            format!("an id may have {MAX_ID} bytes at most"),
+        );
+        return None;
+    }
     let data_pointer = child(&pointer, "data");
     let Some(Json::Object(mut data)) = data else {
-        problems.push(data_pointer, Some(&id), "missing: a node's data holds its type and its template");
+        problems.push(
+            data_pointer,
+            Some(&id),
+            "missing: a node's data holds its type and its template",
+        );
         return None;
     };
     let component = match data.remove("type") {
         Some(Json::String(component)) if !component.is_empty() => component,
         _ => {
-            problems.push(child(&data_pointer, "type"), Some(&id), "missing: the name of the component");
+            problems.push(
+                child(&data_pointer, "type"),
+                Some(&id),
+                "missing: the name of the component",
+            );
             return None;
         }
     };
@@ -180,7 +231,12 @@ fn parse_node(node: Json, pointer: String, problems: &mut Problems) -> Option<Ra
         problems.push(format!("{data_pointer}/node/template"), Some(&id), detail);
         return None;
     }
-    Some(RawNode { id, pointer, component, body })
+    Some(RawNode {
+        id,
+        pointer,
+        component,
+        body,
+    })
 }
 
 /// Edges of a flow or of a group. None at all is a flow without edges.
@@ -194,7 +250,9 @@ pub(crate) fn parse_edges(edges: Option<Json>, pointer: &str, problems: &mut Pro
         }
     };
     let indexed = edges.into_iter().enumerate();
-    indexed.filter_map(|(i, edge)| parse_edge(edge, child(pointer, &i.to_string()), problems)).collect()
+    indexed
+        .filter_map(|(i, edge)| parse_edge(edge, child(pointer, &i.to_string()), problems))
+        .collect()
 }
 
 fn parse_edge(edge: Json, pointer: String, problems: &mut Problems) -> Option<RawEdge> {
@@ -222,12 +280,22 @@ fn parse_edge(edge: Json, pointer: String, problems: &mut Problems) -> Option<Ra
         };
         let parsed = handle.and_then(parse_handle);
         if parsed.is_none() {
-            problems.push(place, None, format!("the edge from {source} to {target} has no readable handle here"));
+            problems.push(
+                place,
+                None,
+                format!("the edge from {source} to {target} has no readable handle here"),
+            );
         }
         parsed
     };
     let (source_handle, target_handle) = (side("sourceHandle", problems), side("targetHandle", problems));
-    Some(RawEdge { source_handle: source_handle?, target_handle: target_handle?, pointer, source, target })
+    Some(RawEdge {
+        source_handle: source_handle?,
+        target_handle: target_handle?,
+        pointer,
+        source,
+        target,
+    })
 }
 
 /// A handle as an object, or as text with `œ` for the quote.
@@ -262,14 +330,24 @@ mod tests {
         let parsed = parse_handle(json!("{œfieldNameœ: œaœ, œidœ:œxœ}")).map(Json::Object);
         assert_eq!(parsed, Some(handle.clone()));
         assert_eq!(parse_handle(handle.clone()).map(Json::Object), Some(handle));
-        for bad in [json!("{œa"), json!("a|b|c"), json!(3), json!(null), json!("[œaœ]")] {
+        for bad in [
+            json!("{œa"),
+            json!("a|b|c"),
+            json!(3),
+            json!(null),
+            json!("[œaœ]"),
+        ] {
             assert_eq!(parse_handle(bad), None);
         }
     }
 
     #[test]
     fn too_large_and_too_deep_are_refused_before_parsing() {
-        let limits = CompileLimits { bytes: 100, depth: 8, ..CompileLimits::default() };
+        let limits = CompileLimits {
+            bytes: 100,
+            depth: 8,
+            ..CompileLimits::default()
+        };
         for (bytes, word) in [(vec![b' '; 101], "bytes"), (vec![b'['; 100], "nested")] {
             let mut problems = Problems::default();
             assert!(parse(&bytes, &limits, &mut problems).is_none());

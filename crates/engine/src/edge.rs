@@ -46,7 +46,12 @@ pub(crate) fn check(
         return None;
     };
     let Some(declared) = to.fields.get(field) else {
-        let known = list(to.fields.keys().map(String::as_str).filter(|name| *name != "code"));
+        let known = list(
+            to.fields
+                .keys()
+                .map(String::as_str)
+                .filter(|name| *name != "code"),
+        );
         let detail = format!("{to_id} has no field {field}; it has {known}");
         problems.push(place(raw, "targetHandle/fieldName"), Some(to_id), detail);
         return None;
@@ -62,9 +67,16 @@ pub(crate) fn check(
         true => types_of(&raw.target_handle, "inputTypes"),
         false => declared.input_types.clone(),
     };
-    let kind = raw.target_handle.get("type").and_then(Json::as_str).unwrap_or(&declared.kind).to_owned();
+    let kind = raw
+        .target_handle
+        .get("type")
+        .and_then(Json::as_str)
+        .unwrap_or(&declared.kind)
+        .to_owned();
     if !fits(&given, accepted.as_deref(), &kind) {
-        let wants = accepted.filter(|types| !types.is_empty()).unwrap_or_else(|| vec![kind]);
+        let wants = accepted
+            .filter(|types| !types.is_empty())
+            .unwrap_or_else(|| vec![kind]);
         let detail = format!(
             "{from_id} gives {} on {output_name}, but {to_id} takes {} in {field}",
             list(given.iter().map(String::as_str)),
@@ -73,7 +85,12 @@ pub(crate) fn check(
         problems.push(raw.pointer.clone(), Some(to_id), detail);
         return None;
     }
-    Some(Edge { source, output: output_name, target, field: field.to_owned() })
+    Some(Edge {
+        source,
+        output: output_name,
+        target,
+        field: field.to_owned(),
+    })
 }
 
 /// Older exports name no output when there is only one; those of a group prefix it with the inner node's id.
@@ -88,16 +105,24 @@ fn output_name(raw: &RawEdge, from: &Node) -> Option<String> {
 }
 
 fn place(raw: &RawEdge, path: &str) -> String {
-    path.split('/').fold(child(&raw.pointer, "data"), |pointer, key| child(&pointer, key))
+    path.split('/')
+        .fold(child(&raw.pointer, "data"), |pointer, key| child(&pointer, key))
 }
 
 fn types_of(handle: &Object, key: &str) -> Option<Vec<String>> {
-    handle.get(key).and_then(Json::as_array).map(|types| strings(types))
+    handle
+        .get(key)
+        .and_then(Json::as_array)
+        .map(|types| strings(types))
 }
 
 fn list<'t>(items: impl Iterator<Item = &'t str>) -> String {
     let items: Vec<&str> = items.take(12).collect();
-    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+    if items.is_empty() {
+        "none".to_owned()
+    } else {
+        items.join(", ")
+    }
 }
 
 /// Langflow's rule: a field without input types takes its own type; one with them takes either.
@@ -108,7 +133,11 @@ fn fits(given: &[String], accepted: Option<&[String]>, kind: &str) -> bool {
 
 /// Whether two type lists meet. `Data` was renamed `JSON`, and `DataFrame` `Table`; exports have both.
 fn compatible<A: AsRef<str>, B: AsRef<str>>(given: &[A], accepted: &[B]) -> bool {
-    given.iter().any(|given| accepted.iter().any(|accepted| current(given.as_ref()) == current(accepted.as_ref())))
+    given.iter().any(|given| {
+        accepted
+            .iter()
+            .any(|accepted| current(given.as_ref()) == current(accepted.as_ref()))
+    })
 }
 
 fn current(name: &str) -> &str {
@@ -140,7 +169,11 @@ mod tests {
         ] {
             let owned = |types: &[&str]| types.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
             let accepted = accepted.map(|types| owned(&types));
-            assert_eq!(fits(&owned(&given), accepted.as_deref(), kind), expected, "{given:?} {accepted:?} {kind}");
+            assert_eq!(
+                fits(&owned(&given), accepted.as_deref(), kind),
+                expected,
+                "{given:?} {accepted:?} {kind}"
+            );
         }
     }
 }

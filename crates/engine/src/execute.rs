@@ -74,7 +74,12 @@ pub async fn execute(
         () = cancel.cancelled() => return Err(RunError::Cancelled),
         result = driver.drive() => result?,
     }
-    let Driver { prepared, ended, counts, .. } = driver;
+    let Driver {
+        prepared,
+        ended,
+        counts,
+        ..
+    } = driver;
     Ok(outcome::collect(plan, prepared, &ended, counts))
 }
 
@@ -115,14 +120,19 @@ impl Driver<'_> {
             if failure.as_ref().is_some_and(|failure| !failure.retryable()) {
                 break;
             }
-            let Some((node, elapsed, result)) = self.running.next().await else { break };
+            let Some((node, elapsed, result)) = self.running.next().await else {
+                break;
+            };
             let component = self.component_label(node);
-            metrics::histogram!(NODE_DURATION_SECONDS, "component" => component).record(elapsed.as_secs_f64());
+            metrics::histogram!(NODE_DURATION_SECONDS, "component" => component)
+                .record(elapsed.as_secs_f64());
             match result {
                 Ok(output) => {
                     self.counts.run += 1;
                     self.end(node, output, false, elapsed);
                 }
+                // A component that noticed the cancel before this task did has not failed.
+                Err(_) if self.context.cancel.is_cancelled() => return Err(RunError::Cancelled),
                 Err(error) => failure = Some(prefer(failure, self.fail(node, error))),
             }
         }
@@ -152,7 +162,9 @@ impl Driver<'_> {
             }
         }
         while self.running.len() < MAX_PARALLEL {
-            let Some(node) = self.waiting.pop_front() else { break };
+            let Some(node) = self.waiting.pop_front() else {
+                break;
+            };
             self.start(node)?;
         }
         Ok(())
@@ -166,21 +178,30 @@ impl Driver<'_> {
     }
 
     fn start(&mut self, node: NodeIdx) -> Result<(), RunError> {
-        self.report(Progress::NodeStarted { node: self.info(node) });
+        self.report(Progress::NodeStarted {
+            node: self.info(node),
+        });
         let ended = |node: NodeIdx| self.ended[node].as_ref();
         let call = match self.prepared.call(self.plan, node, &self.variables, ended) {
             Ok(call) => call,
             Err(error) => return Err(self.fail(node, error)),
         };
         let context = self.node_context(&call.id);
-        let span = tracing::info_span!("node", run_id = %self.context.run_id, node = %call.id, kind = ?call.kind);
+        let span =
+            tracing::info_span!("node", run_id = %self.context.run_id, node = %call.id, kind = ?call.kind);
         let future = async move {
             let started = Instant::now();
             // A bug in one component must not take the other runs of this process with it.
-            let result = AssertUnwindSafe(components::run(&call, &context)).catch_unwind().await;
+            let result = AssertUnwindSafe(components::run(&call, &context))
+                .catch_unwind()
+                .await;
             let result = result.unwrap_or_else(|_| {
                 let message = "the component failed in a way that is a bug of the engine".to_owned();
-                Err(NodeError { code: "component_panicked", message, retryable: false })
+                Err(NodeError {
+                    code: "component_panicked",
+                    message,
+                    retryable: false,
+                })
             });
             (node, started.elapsed(), result)
         };
@@ -197,7 +218,10 @@ impl Driver<'_> {
             flow_id: self.context.flow_id.clone(),
             variables: Arc::clone(&self.context.variables),
             on_token: Arc::new(move |text: &str| {
-                on_progress(Progress::Token { node: id.clone(), text: text.to_owned() });
+                on_progress(Progress::Token {
+                    node: id.clone(),
+                    text: text.to_owned(),
+                });
             }),
             cancel: self.context.cancel.clone(),
         }
@@ -205,17 +229,30 @@ impl Driver<'_> {
 
     fn end(&mut self, node: NodeIdx, output: NodeOutput, reused: bool, elapsed: Duration) {
         let skipped = self.schedule.finished(node, &output.stopped);
-        self.report(Progress::NodeFinished { node: self.info(node), output: output.clone(), reused, elapsed });
+        self.report(Progress::NodeFinished {
+            node: self.info(node),
+            output: output.clone(),
+            reused,
+            elapsed,
+        });
         self.ended[node] = Some(output);
         for node in skipped {
-            self.report(Progress::NodeSkipped { node: self.info(node) });
+            self.report(Progress::NodeSkipped {
+                node: self.info(node),
+            });
         }
     }
 
     fn fail(&self, node: NodeIdx, error: NodeError) -> RunError {
         tracing::debug!(run_id = %self.context.run_id, node = %self.plan.nodes[node].info.id, code = error.code, "node failed");
-        self.report(Progress::NodeFailed { node: self.info(node), error: error.clone() });
-        RunError::Node { node: self.info(node), error }
+        self.report(Progress::NodeFailed {
+            node: self.info(node),
+            error: error.clone(),
+        });
+        RunError::Node {
+            node: self.info(node),
+            error,
+        }
     }
 
     fn report(&self, progress: Progress) {
@@ -227,12 +264,18 @@ impl Driver<'_> {
     }
 
     fn ids(&self, nodes: &[NodeIdx]) -> Vec<String> {
-        nodes.iter().map(|node| self.plan.nodes[*node].info.id.clone()).collect()
+        nodes
+            .iter()
+            .map(|node| self.plan.nodes[*node].info.id.clone())
+            .collect()
     }
 
     /// Bounded: only components with a native implementation run here.
     fn component_label(&self, node: NodeIdx) -> String {
-        self.plan.nodes[node].kind.as_ref().map_or_else(|_| "unknown".to_owned(), |kind| format!("{kind:?}"))
+        self.plan.nodes[node]
+            .kind
+            .as_ref()
+            .map_or_else(|_| "unknown".to_owned(), |kind| format!("{kind:?}"))
     }
 }
 

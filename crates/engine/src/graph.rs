@@ -24,11 +24,17 @@ pub(crate) struct Graph {
 
 impl Graph {
     pub(crate) fn new(vertices: usize) -> Self {
-        Self { outgoing: vec![Vec::new(); vertices], predecessors: vec![BTreeSet::new(); vertices] }
+        Self {
+            outgoing: vec![Vec::new(); vertices],
+            predecessors: vec![BTreeSet::new(); vertices],
+        }
     }
 
     pub(crate) fn connect(&mut self, source: NodeIdx, output: &str, target: NodeIdx) {
-        self.outgoing[source].push(Out { output: output.to_owned(), target });
+        self.outgoing[source].push(Out {
+            output: output.to_owned(),
+            target,
+        });
         self.predecessors[target].insert(source);
     }
 
@@ -63,7 +69,11 @@ impl Graph {
                 }
             }
         }
-        if order.len() == self.len() { Ok(order) } else { Err(self.cycle(&waiting)) }
+        if order.len() == self.len() {
+            Ok(order)
+        } else {
+            Err(self.cycle(&waiting))
+        }
     }
 
     /// Every vertex that Kahn's algorithm left over has a predecessor left over: walking back must meet itself.
@@ -79,19 +89,26 @@ impl Graph {
             }
             position[vertex] = Some(path.len());
             path.push(vertex);
-            current = self.predecessors[vertex].iter().copied().find(|p| waiting[*p] > 0);
+            current = self.predecessors[vertex]
+                .iter()
+                .copied()
+                .find(|p| waiting[*p] > 0);
         }
         path
     }
 
     /// `starts` and everything that can be reached from them.
     pub(crate) fn reachable(&self, starts: impl IntoIterator<Item = NodeIdx>) -> Vec<bool> {
-        self.flood(starts, |vertex, visit| self.outgoing[vertex].iter().for_each(|out| visit(out.target)))
+        self.flood(starts, |vertex, visit| {
+            self.outgoing[vertex].iter().for_each(|out| visit(out.target));
+        })
     }
 
     /// `ends` and everything they depend on.
     pub(crate) fn ancestors(&self, ends: impl IntoIterator<Item = NodeIdx>) -> Vec<bool> {
-        self.flood(ends, |vertex, visit| self.predecessors[vertex].iter().for_each(|p| visit(*p)))
+        self.flood(ends, |vertex, visit| {
+            self.predecessors[vertex].iter().for_each(|p| visit(*p));
+        })
     }
 
     fn flood(
@@ -135,7 +152,9 @@ mod tests {
         assert_eq!(graph(&[(2, 0), (0, 1)]).topological(), Ok(vec![2, 0, 1]));
         assert_eq!(graph(&[(1, 2), (1, 2), (0, 2)]).topological(), Ok(vec![0, 1, 2]));
         assert_eq!(graph(&[(0, 0)]).topological(), Err(vec![0]));
-        let mut cycle = graph(&[(0, 1), (1, 2), (2, 1), (2, 3)]).topological().unwrap_err();
+        let mut cycle = graph(&[(0, 1), (1, 2), (2, 1), (2, 3)])
+            .topological()
+            .unwrap_err();
         cycle.sort_unstable();
         assert_eq!(cycle, [1, 2]);
     }

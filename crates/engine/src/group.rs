@@ -56,20 +56,31 @@ fn expand(
     aliases: &mut Aliases,
 ) {
     let pointer = format!("{}/data/node/flow/data", group.pointer);
-    let Some(Json::Object(mut data)) = inner.and_then(|mut inner| inner.get_mut("data").map(Json::take)) else {
-        problems.push(pointer, Some(&group.id), "a group must hold a flow with nodes and edges");
+    let Some(Json::Object(mut data)) = inner.and_then(|mut inner| inner.get_mut("data").map(Json::take))
+    else {
+        problems.push(
+            pointer,
+            Some(&group.id),
+            "a group must hold a flow with nodes and edges",
+        );
         return;
     };
     let mut nodes = parse_nodes(data.remove("nodes"), &child(&pointer, "nodes"), problems);
     let edges = parse_edges(data.remove("edges"), &child(&pointer, "edges"), problems);
     let followed: HashSet<&str> = edges.iter().map(|edge| edge.source.as_str()).collect();
-    let last = nodes.iter().find(|node| !followed.contains(node.id.as_str()));
+    let inside = Inside {
+        by_id: nodes.iter().map(|node| (node.id.as_str(), node)).collect(),
+        last: nodes.iter().find(|node| !followed.contains(node.id.as_str())),
+    };
     for edge in &mut flow.edges {
         if edge.target == group.id {
-            redirect_target(edge, group, &nodes);
+            redirect_target(edge, group, &inside);
         }
-        if edge.source == group.id && !redirect_source(edge, group, &nodes, last) {
-            let detail = format!("cannot tell which node inside the group {} this edge leaves from", group.id);
+        if edge.source == group.id && !redirect_source(edge, group, &inside) {
+            let detail = format!(
+                "cannot tell which node inside the group {} this edge leaves from",
+                group.id
+            );
             problems.push(edge.pointer.clone(), Some(&group.id), detail);
         }
     }
@@ -80,75 +91,119 @@ fn expand(
     flow.edges.extend(edges);
 }
 
+/// What a group holds, for looking things up.
+struct Inside<'n> {
+    by_id: HashMap<&'n str, &'n RawNode>,
+    /// The first node that nothing inside follows.
+    last: Option<&'n RawNode>,
+}
+
 /// `{"id": .., "field": ..}` of a field or handle.
 fn proxy_of(holder: Option<&Object>) -> Option<(String, String)> {
     let proxy = holder?.get("proxy")?.as_object()?;
-    Some((proxy.get("id")?.as_str()?.to_owned(), proxy.get("field")?.as_str()?.to_owned()))
+    Some((
+        proxy.get("id")?.as_str()?.to_owned(),
+        proxy.get("field")?.as_str()?.to_owned(),
+    ))
 }
 
 fn field<'n>(node: &'n RawNode, name: &str) -> Option<&'n Object> {
     node.template()?.get(name)?.as_object()
 }
 
-fn redirect_target(edge: &mut RawEdge, group: &RawNode, nodes: &[RawNode]) {
-    let named = edge.target_handle.get("fieldName").and_then(Json::as_str).and_then(|name| field(group, name));
-    let Some((id, name)) = proxy_of(Some(&edge.target_handle)).or_else(|| proxy_of(named)) else { return };
+fn redirect_target(edge: &mut RawEdge, group: &RawNode, inside: &Inside<'_>) {
+    let named = edge
+        .target_handle
+        .get("fieldName")
+        .and_then(Json::as_str)
+        .and_then(|name| field(group, name));
+    let Some((id, name)) = proxy_of(Some(&edge.target_handle)).or_else(|| proxy_of(named)) else {
+        return;
+    };
     edge.target_handle.remove("proxy");
     // The proxy may name a field of a group inside this group: keep following when that one is expanded.
-    let next = nodes.iter().find(|node| node.id == id).and_then(|node| proxy_of(field(node, &name)));
+    let next = inside
+        .by_id
+        .get(id.as_str())
+        .and_then(|node| proxy_of(field(node, &name)));
     if let Some((id, field)) = next {
-        edge.target_handle.insert("proxy".to_owned(), json!({"id": id, "field": field}));
+        edge.target_handle
+            .insert("proxy".to_owned(), json!({"id": id, "field": field}));
     }
-    edge.target_handle.insert("fieldName".to_owned(), Json::String(name));
-    edge.target_handle.insert("id".to_owned(), Json::String(id.clone()));
+    edge.target_handle
+        .insert("fieldName".to_owned(), Json::String(name));
+    edge.target_handle
+        .insert("id".to_owned(), Json::String(id.clone()));
     edge.target = id;
 }
 
-fn redirect_source(edge: &mut RawEdge, group: &RawNode, nodes: &[RawNode], last: Option<&RawNode>) -> bool {
-    let name = edge.source_handle.get("name").and_then(Json::as_str).unwrap_or_default().to_owned();
-    let Some((id, output)) = output_proxy(group, &name, nodes, last) else { return false };
+fn redirect_source(edge: &mut RawEdge, group: &RawNode, inside: &Inside<'_>) -> bool {
+    let name = edge
+        .source_handle
+        .get("name")
+        .and_then(Json::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let Some((id, output)) = output_proxy(group, &name, inside) else {
+        return false;
+    };
     edge.source_handle.insert("name".to_owned(), Json::String(output));
-    edge.source_handle.insert("id".to_owned(), Json::String(id.clone()));
+    edge.source_handle
+        .insert("id".to_owned(), Json::String(id.clone()));
     edge.source = id;
     true
 }
 
 /// Which inner output a group's output is: as its proxy says, else by a name `{node id}_{output}`, else that name's
-/// output of `last`, the first node inside that nothing follows.
-fn output_proxy(
-    group: &RawNode,
-    name: &str,
-    nodes: &[RawNode],
-    last: Option<&RawNode>,
-) -> Option<(String, String)> {
+/// output of the first node inside that nothing follows.
+fn output_proxy(group: &RawNode, name: &str, inside: &Inside<'_>) -> Option<(String, String)> {
     let outputs = group.body.get("outputs").and_then(Json::as_array);
-    let declared = outputs.into_iter().flatten().find(|o| o.get("name").and_then(Json::as_str) == Some(name));
-    if let Some(proxy) = declared.and_then(|output| output.get("proxy")).and_then(Json::as_object) {
-        let output = proxy.get("name").or_else(|| proxy.get("field")).and_then(Json::as_str);
+    let declared = outputs
+        .into_iter()
+        .flatten()
+        .find(|o| o.get("name").and_then(Json::as_str) == Some(name));
+    if let Some(proxy) = declared
+        .and_then(|output| output.get("proxy"))
+        .and_then(Json::as_object)
+    {
+        let output = proxy
+            .get("name")
+            .or_else(|| proxy.get("field"))
+            .and_then(Json::as_str);
         if let (Some(id), Some(output)) = (proxy.get("id").and_then(Json::as_str), output) {
             return Some((id.to_owned(), output.to_owned()));
         }
     }
-    let prefixed = nodes.iter().filter_map(|node| {
-        let output = name.strip_prefix(node.id.as_str())?.strip_prefix('_')?;
-        Some((node.id.clone(), output.to_owned()))
-    });
-    if let Some(longest) = prefixed.max_by_key(|(id, _)| id.len()) {
-        return Some(longest);
+    // Ids and outputs may have underscores themselves: the longest id counts.
+    for (end, _) in name.rmatch_indices('_').take(32) {
+        if let Some(node) = inside.by_id.get(&name[..end]) {
+            return Some((node.id.clone(), name[end + 1..].to_owned()));
+        }
     }
-    let last = last?;
-    Some((last.id.clone(), name.split_once('_').map_or(name, |(_, output)| output).to_owned()))
+    let last = inside.last?;
+    Some((
+        last.id.clone(),
+        name.split_once('_').map_or(name, |(_, output)| output).to_owned(),
+    ))
 }
 
 /// Values set on the group reach the fields they stand for. Returns what stands for what.
 fn push_values(group: &RawNode, nodes: &mut [RawNode]) -> BTreeMap<String, (String, String)> {
     let mut fields = BTreeMap::new();
     for (name, outer) in group.template().into_iter().flatten() {
-        let Some((id, inner_name)) = proxy_of(outer.as_object()) else { continue };
-        let Some(node) = nodes.iter_mut().find(|node| node.id == id) else { continue };
+        let Some((id, inner_name)) = proxy_of(outer.as_object()) else {
+            continue;
+        };
+        let Some(node) = nodes.iter_mut().find(|node| node.id == id) else {
+            continue;
+        };
         let template = node.body.get_mut("template").and_then(Json::as_object_mut);
-        let inner = template.and_then(|t| t.get_mut(&inner_name)).and_then(Json::as_object_mut);
-        let (Some(inner), Some(outer)) = (inner, outer.as_object()) else { continue };
+        let inner = template
+            .and_then(|t| t.get_mut(&inner_name))
+            .and_then(Json::as_object_mut);
+        let (Some(inner), Some(outer)) = (inner, outer.as_object()) else {
+            continue;
+        };
         // Code stays what the inner node says: a group must not smuggle code past the check of that node.
         if inner.get("type").and_then(Json::as_str) != Some("code") && inner_name != "code" {
             for key in ["value", "load_from_db", "file_path"] {

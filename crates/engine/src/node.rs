@@ -17,6 +17,7 @@ use crate::component::Kind;
 use crate::document::{Object, RawNode};
 use crate::known;
 use crate::plan::NodeInfo;
+use crate::problem::clip;
 
 /// A template field, as far as running needs it.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,16 +62,22 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(mut raw: RawNode, position: usize) -> Self {
-        let display_name = raw.display_name().to_owned();
+        let display_name = clip(raw.display_name().to_owned());
         let kind = identify(&raw, &display_name);
         let tool_mode = flag(&raw.body, "tool_mode");
-        let names = [raw.id.split('-').next().unwrap_or_default().to_owned(), raw.component.clone()];
+        let names = [
+            raw.id.split('-').next().unwrap_or_default().to_owned(),
+            raw.component.clone(),
+        ];
         let is_one_of = |wanted: [&str; 3]| names.iter().any(|name| wanted.contains(&name.as_str()));
         let is_input = flag(&raw.body, "is_input") || is_one_of(["ChatInput", "Webhook", "TextInput"]);
         let is_output = flag(&raw.body, "is_output") || is_one_of(["ChatOutput", "DataOutput", "TextOutput"]);
         let mut outputs = parse_outputs(&raw.body);
         if let (true, Ok(kind)) = (outputs.is_empty(), &kind) {
-            let native = |name: &&str| Output { name: (*name).to_owned(), types: vec!["Message".to_owned()] };
+            let native = |name: &&str| Output {
+                name: (*name).to_owned(),
+                types: vec!["Message".to_owned()],
+            };
             outputs = native_outputs(*kind).iter().map(native).collect();
         }
         let template = match raw.body.remove("template") {
@@ -85,7 +92,11 @@ impl Node {
         });
         Self {
             fields: fields.collect(),
-            info: NodeInfo { id: raw.id, display_name, component: raw.component },
+            info: NodeInfo {
+                id: raw.id,
+                display_name,
+                component: clip(raw.component),
+            },
             pointer: raw.pointer,
             kind,
             outputs,
@@ -103,20 +114,36 @@ impl Node {
 
 impl Field {
     fn new(mut field: Object, show: bool) -> Self {
-        let kind = field.get("type").and_then(Json::as_str).unwrap_or_default().to_owned();
+        let kind = field
+            .get("type")
+            .and_then(Json::as_str)
+            .unwrap_or_default()
+            .to_owned();
         // Code is only ever compared, and large: it does not stay in memory with the plan.
-        let value = if kind == "code" { Json::Null } else { field.remove("value").unwrap_or_default() };
+        let value = if kind == "code" {
+            Json::Null
+        } else {
+            field.remove("value").unwrap_or_default()
+        };
         let input_type = field.get("_input_type").and_then(Json::as_str);
         Self {
             value,
             list: flag(&field, "list"),
             required: flag(&field, "required"),
-            show: field.get("show").map_or(show, |show| show.as_bool().unwrap_or(false)),
+            show: field
+                .get("show")
+                .map_or(show, |show| show.as_bool().unwrap_or(false)),
             override_skip: flag(&field, "override_skip"),
             load_from_db: flag(&field, "load_from_db"),
             secret: flag(&field, "password") || input_type == Some("SecretStrInput"),
-            input_types: field.get("input_types").and_then(Json::as_array).map(|types| strings(types)),
-            display_name: field.get("display_name").and_then(Json::as_str).map(str::to_owned),
+            input_types: field
+                .get("input_types")
+                .and_then(Json::as_array)
+                .map(|types| strings(types)),
+            display_name: field
+                .get("display_name")
+                .and_then(Json::as_str)
+                .map(str::to_owned),
             default: field.remove("default").unwrap_or_default(),
             file_path: field.remove("file_path").unwrap_or_default(),
             kind,
@@ -133,17 +160,36 @@ pub(crate) fn flag(object: &Object, key: &str) -> bool {
     object.get(key).and_then(Json::as_bool).unwrap_or(false)
 }
 
+/// Type lists are compared with each other for every edge: their length is bounded.
+const MAX_TYPES: usize = 64;
+/// Outputs of a node are searched for every edge.
+const MAX_OUTPUTS: usize = 256;
+
 pub(crate) fn strings(values: &[Json]) -> Vec<String> {
-    values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
+    values
+        .iter()
+        .take(MAX_TYPES)
+        .filter_map(|value| value.as_str().map(str::to_owned))
+        .collect()
 }
 
 fn parse_outputs(body: &Object) -> Vec<Output> {
-    let outputs = body.get("outputs").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    let outputs = body
+        .get("outputs")
+        .and_then(Json::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let parse = |output: &Json| {
-        let types = output.get("types").and_then(Json::as_array).map(|types| strings(types));
-        Some(Output { name: output.get("name")?.as_str()?.to_owned(), types: types.unwrap_or_default() })
+        let types = output
+            .get("types")
+            .and_then(Json::as_array)
+            .map(|types| strings(types));
+        Some(Output {
+            name: output.get("name")?.as_str()?.to_owned(),
+            types: types.unwrap_or_default(),
+        })
     };
-    outputs.iter().filter_map(parse).collect()
+    outputs.iter().take(MAX_OUTPUTS).filter_map(parse).collect()
 }
 
 /// The component a node is, or why this engine must not stand in for it.
@@ -155,9 +201,9 @@ fn identify(raw: &RawNode, display_name: &str) -> Result<Kind, String> {
     let code = raw.template().and_then(|template| template.get("code"));
     let Some(code) = code else {
         return match (by_module, by_type) {
-            (Some(Some(module)), Some(name)) if module != name => {
-                Err(format!("{display_name}: its type and its metadata.module name different components"))
-            }
+            (Some(Some(module)), Some(name)) if module != name => Err(format!(
+                "{display_name}: its type and its metadata.module name different components"
+            )),
             (Some(Some(kind)), _) | (None, Some(kind)) => Ok(kind),
             (Some(None), _) | (None, None) => Err(unknown(raw, display_name)),
         };
@@ -176,7 +222,10 @@ fn identify(raw: &RawNode, display_name: &str) -> Result<Kind, String> {
 }
 
 fn unknown(raw: &RawNode, display_name: &str) -> String {
-    format!("{display_name}: the component {} has no native implementation", raw.component)
+    format!(
+        "{display_name}: the component {} has no native implementation",
+        raw.component
+    )
 }
 
 /// Langflow's registry names, old spellings included.

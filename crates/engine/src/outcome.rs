@@ -27,7 +27,10 @@ pub(crate) fn collect(
     let value = |node: &NodeIdx| Some((*node, node_json(ended[*node].as_ref()?)));
     let mut values: Vec<(NodeIdx, Json)> = prepared.outputs.iter().filter_map(value).collect();
     let id = |node: NodeIdx| plan.nodes[node].info.id.clone();
-    let outputs: BTreeMap<String, Json> = values.iter().map(|(node, json)| (id(*node), json.clone())).collect();
+    let outputs: BTreeMap<String, Json> = values
+        .iter()
+        .map(|(node, json)| (id(*node), json.clone()))
+        .collect();
     let output = match values.len() {
         0 => Json::Null,
         1 => values.remove(0).1,
@@ -51,7 +54,13 @@ fn node_json(output: &NodeOutput) -> Json {
     match (values.next(), values.next()) {
         (None, _) => Json::Null,
         (Some((_, value)), None) => json(value),
-        _ => Json::Object(output.values.iter().map(|(name, value)| (name.clone(), json(value))).collect()),
+        _ => Json::Object(
+            output
+                .values
+                .iter()
+                .map(|(name, value)| (name.clone(), json(value)))
+                .collect(),
+        ),
     }
 }
 
@@ -59,7 +68,11 @@ fn json(value: &Value) -> Json {
     match value {
         Value::Message(message) => Json::String(message.text.clone()),
         Value::Data(data) => Json::Object(data.clone()),
-        Value::Table(rows) => Json::Array(rows.iter().map(|row: &Map<_, _>| Json::Object(row.clone())).collect()),
+        Value::Table(rows) => Json::Array(
+            rows.iter()
+                .map(|row: &Map<_, _>| Json::Object(row.clone()))
+                .collect(),
+        ),
         Value::Json(json) => json.clone(),
     }
 }

@@ -27,7 +27,11 @@ pub(crate) fn resolve(name: &str, field: &Field) -> Option<Json> {
     if !field.override_skip && (field.kind == "other" || !field.show) {
         return None;
     }
-    let value = if field.kind == "file" { file(field) } else { coerce(field) };
+    let value = if field.kind == "file" {
+        file(field)
+    } else {
+        coerce(field)
+    };
     match value {
         Some(value) if !value.is_null() => Some(value),
         _ if !field.required && truthy(&field.default) => Some(field.default.clone()),
@@ -61,7 +65,9 @@ fn coerce(field: &Field) -> Option<Json> {
 
 /// `[{"key": k, "value": v}]` or a list of objects, merged; later entries win.
 fn dict(value: &Json) -> Json {
-    let Json::Array(items) = value else { return value.clone() };
+    let Json::Array(items) = value else {
+        return value.clone();
+    };
     let pair = |item: &Json| Some((item.get("key")?.as_str()?.to_owned(), item.get("value")?.clone()));
     if let Some(pairs) = items.iter().map(pair).collect::<Option<Map<String, Json>>>() {
         return Json::Object(pairs);
@@ -138,7 +144,8 @@ pub(crate) fn missing(
 ) -> Vec<String> {
     let filled = |name: &str| matches!(params.get(name), Some(Param::Field(value)) if truthy(value));
     let is_missing = |name: &str, field: &Field| {
-        let counts = field.required && (field.show || field.override_skip) && name != "code" && field.kind != "code";
+        let counts =
+            field.required && (field.show || field.override_skip) && name != "code" && field.kind != "code";
         let empty = match field.kind.as_str() {
             "str" | "prompt" => field.value.is_null(),
             "model" => !filled(name) && !filled("model_name"),
@@ -146,7 +153,11 @@ pub(crate) fn missing(
         };
         counts && empty && !plan.is_fed(node, name)
     };
-    fields.iter().filter(|(name, field)| is_missing(name, field)).map(|(name, _)| name.clone()).collect()
+    fields
+        .iter()
+        .filter(|(name, field)| is_missing(name, field))
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 #[cfg(test)]
@@ -198,7 +209,11 @@ mod tests {
             ("bool", json!(""), Some(json!(false))),
             ("bool", json!(1), None),
             ("dict", json!([{"key": "a", "value": 1}]), Some(json!({"a": 1}))),
-            ("dict", json!([{"a": 1}, {"b": 2}, {"a": 3}]), Some(json!({"a": 3, "b": 2}))),
+            (
+                "dict",
+                json!([{"a": 1}, {"b": 2}, {"a": 3}]),
+                Some(json!({"a": 3, "b": 2})),
+            ),
             ("NestedDict", json!({"a": {}}), Some(json!({"a": {}}))),
             ("table", Json::Null, Some(json!([]))),
             ("prompt", json!("{a}\\n"), Some(json!("{a}\\n"))),
@@ -207,26 +222,72 @@ mod tests {
             ("other", json!("x"), None),
             ("code", json!("x"), None),
         ] {
-            assert_eq!(resolve("f", &field(kind, value.clone())), expected, "{kind} {value}");
+            assert_eq!(
+                resolve("f", &field(kind, value.clone())),
+                expected,
+                "{kind} {value}"
+            );
         }
     }
 
     #[test]
     fn hidden_fields_do_not_count_unless_they_override_it() {
-        let hidden = Field { show: false, ..field("str", json!("x")) };
+        let hidden = Field {
+            show: false,
+            ..field("str", json!("x"))
+        };
         assert_eq!(resolve("f", &hidden), None);
-        assert_eq!(resolve("f", &Field { override_skip: true, ..hidden }), Some(json!("x")));
+        assert_eq!(
+            resolve(
+                "f",
+                &Field {
+                    override_skip: true,
+                    ..hidden
+                }
+            ),
+            Some(json!("x"))
+        );
         assert_eq!(resolve("code", &field("str", json!("x"))), None);
     }
 
     #[test]
     fn defaults_and_files() {
-        let with_default = Field { default: json!("d"), ..field("str", Json::Null) };
+        let with_default = Field {
+            default: json!("d"),
+            ..field("str", Json::Null)
+        };
         assert_eq!(resolve("f", &with_default), Some(json!("d")));
-        assert_eq!(resolve("f", &Field { required: true, ..with_default }), None);
+        assert_eq!(
+            resolve(
+                "f",
+                &Field {
+                    required: true,
+                    ..with_default
+                }
+            ),
+            None
+        );
         let file = field("file", json!("ignored"));
         assert_eq!(resolve("f", &file), None);
-        assert_eq!(resolve("f", &Field { list: true, ..file.clone() }), Some(json!([])));
-        assert_eq!(resolve("f", &Field { file_path: json!("a/b"), ..file }), Some(json!("a/b")));
+        assert_eq!(
+            resolve(
+                "f",
+                &Field {
+                    list: true,
+                    ..file.clone()
+                }
+            ),
+            Some(json!([]))
+        );
+        assert_eq!(
+            resolve(
+                "f",
+                &Field {
+                    file_path: json!("a/b"),
+                    ..file
+                }
+            ),
+            Some(json!("a/b"))
+        );
     }
 }

@@ -26,7 +26,11 @@ pub struct CompileLimits {
 
 impl Default for CompileLimits {
     fn default() -> Self {
-        Self { nodes: 2_000, bytes: 16 << 20, depth: 64 }
+        Self {
+            nodes: 2_000,
+            bytes: 16 << 20,
+            depth: 64,
+        }
     }
 }
 
@@ -102,7 +106,11 @@ impl Plan {
     }
 
     pub fn engine(&self) -> EngineKind {
-        if self.unsupported.is_empty() { EngineKind::Native } else { EngineKind::Python }
+        if self.unsupported.is_empty() {
+            EngineKind::Native
+        } else {
+            EngineKind::Python
+        }
     }
 
     /// The nodes that make the flow need the Python engine, and why. Nodes that never run are not among them.
@@ -132,11 +140,16 @@ impl Plan {
     }
 
     pub(crate) fn find(&self, id_or_name: &str) -> Option<NodeIdx> {
-        self.by_id.get(id_or_name).or_else(|| self.by_display_name.get(id_or_name)).copied()
+        self.by_id
+            .get(id_or_name)
+            .or_else(|| self.by_display_name.get(id_or_name))
+            .copied()
     }
 
     /// Whether an edge feeds a field.
     pub(crate) fn is_fed(&self, node: NodeIdx, field: &str) -> bool {
-        self.incoming[node].iter().any(|edge| self.edges[*edge].field == field)
+        self.incoming[node]
+            .iter()
+            .any(|edge| self.edges[*edge].field == field)
     }
 }

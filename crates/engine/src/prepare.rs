@@ -42,10 +42,23 @@ impl Prepared {
         refuse_conflict(plan, request, &receivers)?;
         let overrides = tweak::apply(plan, &request.tweaks)?;
         let outputs = outputs(plan, request)?;
-        let params = overrides.iter().map(|(node, fields)| (*node, overridden(plan, *node, fields))).collect();
-        let session = request.session_id.as_deref().filter(|session| !session.is_empty());
+        let params = overrides
+            .iter()
+            .map(|(node, fields)| (*node, overridden(plan, *node, fields)))
+            .collect();
+        let session = request
+            .session_id
+            .as_deref()
+            .filter(|session| !session.is_empty());
         let session_id = session.or(plan.flow_id.as_deref()).unwrap_or(run_id).to_owned();
-        let prepared = Self { session_id, outputs, input, receivers, overrides, params };
+        let prepared = Self {
+            session_id,
+            outputs,
+            input,
+            receivers,
+            overrides,
+            params,
+        };
         // What a Python component requires, Python knows best.
         if plan.engine() == EngineKind::Native {
             prepared.refuse_missing(plan)?;
@@ -62,7 +75,10 @@ impl Prepared {
                 if name == INPUT_FIELD && self.receivers.contains(&node) {
                     continue;
                 }
-                let label = fields.get(&name).map_or(name.as_str(), |field| field.label(&name)).to_owned();
+                let label = fields
+                    .get(&name)
+                    .map_or(name.as_str(), |field| field.label(&name))
+                    .to_owned();
                 let pointer = child(&child("/tweaks", &info.id), &name);
                 let detail = format!(
                     "the required field {name} ({label}) of {} is empty: set it in the flow or with a tweak",
@@ -73,7 +89,10 @@ impl Prepared {
         }
         match problems.is_empty() {
             true => Ok(()),
-            false => Err(RequestError { code: "FIELD_REQUIRED", problems: problems.into_vec() }),
+            false => Err(RequestError {
+                code: "FIELD_REQUIRED",
+                problems: problems.into_vec(),
+            }),
         }
     }
 
@@ -107,7 +126,10 @@ impl Prepared {
             params.insert(INPUT_FIELD.to_owned(), Param::Field(Json::String(input.clone())));
         }
         if params.contains_key(SESSION_FIELD) {
-            params.insert(SESSION_FIELD.to_owned(), Param::Field(Json::String(self.session_id.clone())));
+            params.insert(
+                SESSION_FIELD.to_owned(),
+                Param::Field(Json::String(self.session_id.clone())),
+            );
         }
         self.feed(plan, node, &mut params, ended)?;
         let found = &plan.nodes[node];
@@ -133,7 +155,9 @@ impl Prepared {
         params: &mut BTreeMap<String, Param>,
     ) -> Result<(), NodeError> {
         for name in plan.nodes[node].fields.keys() {
-            let Some(field) = self.field(plan, node, name).filter(|field| field.load_from_db) else { continue };
+            let Some(field) = self.field(plan, node, name).filter(|field| field.load_from_db) else {
+                continue;
+            };
             // A connected model brings its own credentials.
             if plan.is_fed(node, name) || (field.secret && plan.is_fed(node, "model")) {
                 continue;
@@ -141,7 +165,9 @@ impl Prepared {
             if name == INPUT_FIELD && self.receivers.contains(&node) {
                 continue;
             }
-            let Some(Param::Field(Json::String(variable))) = params.get(name) else { continue };
+            let Some(Param::Field(Json::String(variable))) = params.get(name) else {
+                continue;
+            };
             if variable.is_empty() {
                 continue;
             }
@@ -150,7 +176,11 @@ impl Prepared {
                     "the field {name} takes the variable {variable}, which is not set: pass it with the request's \
                      variables or set it in the worker's environment"
                 );
-                return Err(NodeError { code: "variable_missing", message, retryable: false });
+                return Err(NodeError {
+                    code: "variable_missing",
+                    message,
+                    retryable: false,
+                });
             };
             params.insert(name.clone(), Param::Field(Json::String(value)));
         }
@@ -204,7 +234,11 @@ fn value_of(output: &NodeOutput, plan: &Plan, node: NodeIdx, name: &str) -> Resu
         return Ok(Value::Message(Message::default()));
     }
     let message = format!("{} gave no value for its output {name}", plan.nodes[node].info.id);
-    Err(NodeError { code: "engine_output_missing", message, retryable: false })
+    Err(NodeError {
+        code: "engine_output_missing",
+        message,
+        retryable: false,
+    })
 }
 
 fn overridden(plan: &Plan, node: NodeIdx, fields: &BTreeMap<String, Field>) -> BTreeMap<String, Param> {
@@ -232,7 +266,10 @@ fn input_text(input: &Json) -> Result<Option<String>, RequestError> {
         _ => {
             let mut problems = Problems::default();
             problems.push("/input", None, "must be text or an object");
-            return Err(RequestError { code: "INPUT_INVALID", problems: problems.into_vec() });
+            return Err(RequestError {
+                code: "INPUT_INVALID",
+                problems: problems.into_vec(),
+            });
         }
     };
     Ok(Some(text))
@@ -259,15 +296,24 @@ fn refuse_conflict(plan: &Plan, request: &Request, receivers: &[NodeIdx]) -> Res
     }
     let mut problems = Problems::default();
     for (key, fields) in request.tweaks.as_object().into_iter().flatten() {
-        let Some(node) = plan.find(key).filter(|node| receivers.contains(node)) else { continue };
+        let Some(node) = plan.find(key).filter(|node| receivers.contains(node)) else {
+            continue;
+        };
         if fields.get(INPUT_FIELD).is_some_and(|value| !value.is_null()) {
             let pointer = child(&child("/tweaks", key), INPUT_FIELD);
-            problems.push(pointer, Some(&plan.nodes[node].info.id), "the request's input already sets this field");
+            problems.push(
+                pointer,
+                Some(&plan.nodes[node].info.id),
+                "the request's input already sets this field",
+            );
         }
     }
     match problems.is_empty() {
         true => Ok(()),
-        false => Err(RequestError { code: "INPUT_CONFLICT", problems: problems.into_vec() }),
+        false => Err(RequestError {
+            code: "INPUT_CONFLICT",
+            problems: problems.into_vec(),
+        }),
     }
 }
 
@@ -276,13 +322,24 @@ fn refuse_conflict(plan: &Plan, request: &Request, receivers: &[NodeIdx]) -> Res
 fn outputs(plan: &Plan, request: &Request) -> Result<Vec<NodeIdx>, RequestError> {
     let mut order: Vec<NodeIdx> = (0..plan.nodes.len()).collect();
     order.sort_by_key(|node| plan.nodes[*node].position);
-    if let Some(wanted) = request.output_component.as_deref().filter(|wanted| !wanted.is_empty()) {
+    if let Some(wanted) = request
+        .output_component
+        .as_deref()
+        .filter(|wanted| !wanted.is_empty())
+    {
         let info = |node: &NodeIdx| &plan.nodes[*node].info;
         order.retain(|node| info(node).id == wanted || info(node).display_name == wanted);
         if order.is_empty() {
             let mut problems = Problems::default();
-            problems.push("/output_component", None, format!("the flow has no node {wanted}"));
-            return Err(RequestError { code: "OUTPUT_UNKNOWN", problems: problems.into_vec() });
+            problems.push(
+                "/output_component",
+                None,
+                format!("the flow has no node {wanted}"),
+            );
+            return Err(RequestError {
+                code: "OUTPUT_UNKNOWN",
+                problems: problems.into_vec(),
+            });
         }
         return Ok(order);
     }

@@ -34,7 +34,9 @@ impl std::error::Error for FlowError {}
 
 /// The first problem and how many more there are.
 pub(crate) fn display(problems: &[Problem], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Some(first) = problems.first() else { return f.write_str("no problem recorded") };
+    let Some(first) = problems.first() else {
+        return f.write_str("no problem recorded");
+    };
     match &first.node {
         Some(node) => write!(f, "{node}: {}", first.detail)?,
         None => f.write_str(&first.detail)?,
@@ -45,6 +47,17 @@ pub(crate) fn display(problems: &[Problem], f: &mut fmt::Formatter<'_>) -> fmt::
     }
 }
 
+/// Names in a document may be as long as the document: what repeats them is cut.
+pub(crate) fn clip(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+const MAX_TEXT: usize = 500;
+
 /// Collects problems up to the cap.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(Vec<Problem>);
@@ -52,7 +65,12 @@ pub(crate) struct Problems(Vec<Problem>);
 impl Problems {
     pub(crate) fn push(&mut self, pointer: impl Into<String>, node: Option<&str>, detail: impl Into<String>) {
         if self.0.len() < MAX_PROBLEMS {
-            self.0.push(Problem { pointer: pointer.into(), node: node.map(str::to_owned), detail: detail.into() });
+            let (pointer, detail) = (clip(pointer.into()), clip(detail.into()));
+            self.0.push(Problem {
+                pointer,
+                node: node.map(|node| clip(node.to_owned())),
+                detail,
+            });
         }
     }
 

@@ -25,7 +25,10 @@ pub struct Services {
 impl Services {
     /// A client with connection pooling, and the environment of this process.
     pub fn from_env() -> Self {
-        Self { http: reqwest::Client::new(), environment: Arc::new(|name: &str| std::env::var(name).ok()) }
+        Self {
+            http: reqwest::Client::new(),
+            environment: Arc::new(|name: &str| std::env::var(name).ok()),
+        }
     }
 }
 
@@ -39,12 +42,27 @@ impl fmt::Debug for Services {
 /// a reused node is only finished.
 #[derive(Debug, Clone)]
 pub enum Progress {
-    NodeStarted { node: NodeInfo },
-    Token { node: String, text: String },
-    NodeFinished { node: NodeInfo, output: NodeOutput, reused: bool, elapsed: Duration },
-    NodeFailed { node: NodeInfo, error: NodeError },
+    NodeStarted {
+        node: NodeInfo,
+    },
+    Token {
+        node: String,
+        text: String,
+    },
+    NodeFinished {
+        node: NodeInfo,
+        output: NodeOutput,
+        reused: bool,
+        elapsed: Duration,
+    },
+    NodeFailed {
+        node: NodeInfo,
+        error: NodeError,
+    },
     /// On a branch that was not taken.
-    NodeSkipped { node: NodeInfo },
+    NodeSkipped {
+        node: NodeInfo,
+    },
 }
 
 /// How a flow ended.
@@ -106,7 +124,9 @@ impl RunError {
 }
 
 fn describe_unsupported(nodes: &[Unsupported]) -> String {
-    let Some(first) = nodes.first() else { return "unknown component".to_owned() };
+    let Some(first) = nodes.first() else {
+        return "unknown component".to_owned();
+    };
     match nodes.len() {
         1 => first.reason.clone(),
         n => format!("{} (and {} more)", first.reason, n - 1),

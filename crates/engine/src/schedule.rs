@@ -55,7 +55,11 @@ impl<'g> Schedule<'g> {
             open: 0,
         };
         for vertex in (0..graph.len()).filter(|v| included[*v]) {
-            let waiting = graph.predecessors(vertex).iter().filter(|p| included[**p]).count();
+            let waiting = graph
+                .predecessors(vertex)
+                .iter()
+                .filter(|p| included[**p])
+                .count();
             schedule.open += 1;
             schedule.states[vertex] = State::Waiting(waiting);
             if waiting == 0 {
@@ -78,7 +82,11 @@ impl<'g> Schedule<'g> {
             return Vec::new();
         }
         self.states[vertex] = State::Done;
-        let excluded = if stopped.is_empty() { Vec::new() } else { self.exclude(vertex, stopped) };
+        let excluded = if stopped.is_empty() {
+            Vec::new()
+        } else {
+            self.exclude(vertex, stopped)
+        };
         self.release(vertex);
         excluded
     }
@@ -90,12 +98,17 @@ impl<'g> Schedule<'g> {
 
     /// What has neither ended nor started.
     pub(crate) fn stuck(&self) -> Vec<NodeIdx> {
-        (0..self.states.len()).filter(|v| matches!(self.states[*v], State::Waiting(_))).collect()
+        (0..self.states.len())
+            .filter(|v| matches!(self.states[*v], State::Waiting(_)))
+            .collect()
     }
 
     fn exclude(&mut self, vertex: NodeIdx, stopped: &[String]) -> Vec<NodeIdx> {
-        let (dead, live): (Vec<_>, Vec<_>) =
-            self.graph.outgoing(vertex).iter().partition(|out| stopped.contains(&out.output));
+        let (dead, live): (Vec<_>, Vec<_>) = self
+            .graph
+            .outgoing(vertex)
+            .iter()
+            .partition(|out| stopped.contains(&out.output));
         let dead = self.graph.reachable(dead.into_iter().map(|out| out.target));
         let live = self.graph.reachable(live.into_iter().map(|out| out.target));
         let newly = |node: &NodeIdx| {

@@ -19,8 +19,11 @@ fn run(graph: &Graph, included: &[bool], stops: &[(usize, &str)]) -> (Vec<usize>
     let (mut ran, mut skipped, mut queue) = (Vec::new(), Vec::new(), VecDeque::from(schedule.ready()));
     while let Some(vertex) = queue.pop_front() {
         ran.push(vertex);
-        let stopped: Vec<String> =
-            stops.iter().filter(|(node, _)| *node == vertex).map(|(_, output)| (*output).to_owned()).collect();
+        let stopped: Vec<String> = stops
+            .iter()
+            .filter(|(node, _)| *node == vertex)
+            .map(|(_, output)| (*output).to_owned())
+            .collect();
         skipped.extend(schedule.finished(vertex, &stopped));
         queue.extend(schedule.ready());
     }
@@ -40,7 +43,14 @@ fn table() {
         skipped: &'static [usize],
     }
     let cases = [
-        Case { name: "nothing", vertices: 0, edges: &[], stops: &[], ran: &[], skipped: &[] },
+        Case {
+            name: "nothing",
+            vertices: 0,
+            edges: &[],
+            stops: &[],
+            ran: &[],
+            skipped: &[],
+        },
         Case {
             name: "a chain",
             vertices: 3,
@@ -84,7 +94,14 @@ fn table() {
         Case {
             name: "a long dead branch before the merge",
             vertices: 6,
-            edges: &[(0, "yes", 1), (0, "no", 2), (2, "o", 3), (3, "o", 4), (1, "o", 4), (4, "o", 5)],
+            edges: &[
+                (0, "yes", 1),
+                (0, "no", 2),
+                (2, "o", 3),
+                (3, "o", 4),
+                (1, "o", 4),
+                (4, "o", 5),
+            ],
             stops: &[(0, "no")],
             ran: &[0, 1, 4, 5],
             skipped: &[2, 3],
@@ -124,7 +141,13 @@ fn table() {
         Case {
             name: "nested: the inner router never ran",
             vertices: 5,
-            edges: &[(0, "yes", 1), (0, "no", 2), (1, "yes", 3), (1, "no", 4), (2, "o", 4)],
+            edges: &[
+                (0, "yes", 1),
+                (0, "no", 2),
+                (1, "yes", 3),
+                (1, "no", 4),
+                (2, "o", 4),
+            ],
             stops: &[(0, "yes")],
             ran: &[0, 2, 4],
             skipped: &[1, 3],

@@ -29,8 +29,11 @@ const CODE_FIELDS: [&str; 7] = [
 ];
 
 /// Where a caller could redirect a connection or credentials that the author stored.
-const CONNECTION_FIELDS: [(&str, &str); 3] =
-    [("SQLComponent", "database_url"), ("SQLComponent", "query"), ("BingSearchAPI", "bing_search_url")];
+const CONNECTION_FIELDS: [(&str, &str); 3] = [
+    ("SQLComponent", "database_url"),
+    ("SQLComponent", "query"),
+    ("BingSearchAPI", "bing_search_url"),
+];
 
 /// One assignment, resolved to a node's field.
 struct Assignment<'t> {
@@ -46,15 +49,23 @@ pub(crate) fn apply(plan: &Plan, tweaks: &Json) -> Result<Overrides, RequestErro
     let mut refused = Problems::default();
     for tweak in assignments.iter().filter(|tweak| is_protected(plan, tweak)) {
         let node = &plan.nodes[tweak.node].info;
-        let detail = format!("{}.{} keeps the value set by the flow's author", node.id, tweak.field);
+        let detail = format!(
+            "{}.{} keeps the value set by the flow's author",
+            node.id, tweak.field
+        );
         refused.push(tweak.pointer.clone(), Some(&node.id), detail);
     }
     if !refused.is_empty() {
-        return Err(RequestError { code: "TWEAKS_REFUSED", problems: refused.into_vec() });
+        return Err(RequestError {
+            code: "TWEAKS_REFUSED",
+            problems: refused.into_vec(),
+        });
     }
     let mut overrides = Overrides::new();
     for tweak in assignments {
-        let Some(original) = plan.nodes[tweak.node].fields.get(&tweak.field) else { continue };
+        let Some(original) = plan.nodes[tweak.node].fields.get(&tweak.field) else {
+            continue;
+        };
         let fields = overrides.entry(tweak.node).or_default();
         let field = fields.entry(tweak.field).or_insert_with(|| original.clone());
         assign(field, tweak.value);
@@ -65,8 +76,11 @@ pub(crate) fn apply(plan: &Plan, tweaks: &Json) -> Result<Overrides, RequestErro
 /// Keys that nothing in the flow answers to.
 pub(crate) fn unknown(plan: &Plan, tweaks: &Json) -> Vec<String> {
     let mut unknown = Vec::new();
-    let scalar_names: BTreeSet<&str> =
-        plan.nodes.iter().flat_map(|node| node.fields.keys().map(String::as_str)).collect();
+    let scalar_names: BTreeSet<&str> = plan
+        .nodes
+        .iter()
+        .flat_map(|node| node.fields.keys().map(String::as_str))
+        .collect();
     for (key, value) in tweaks.as_object().into_iter().flatten() {
         let Json::Object(fields) = value else {
             if !scalar_names.contains(key.as_str()) {
@@ -84,9 +98,12 @@ pub(crate) fn unknown(plan: &Plan, tweaks: &Json) -> Vec<String> {
             node.is_some_and(|node| plan.nodes[node].fields.contains_key(field))
                 || alias.is_some_and(|alias| alias.contains_key(field))
         };
-        unknown.extend(fields.keys().filter(|field| !has(field)).map(|field| {
-            format!("tweak {key}.{field}: the node has no such field")
-        }));
+        unknown.extend(
+            fields
+                .keys()
+                .filter(|field| !has(field))
+                .map(|field| format!("tweak {key}.{field}: the node has no such field")),
+        );
     }
     unknown.truncate(crate::MAX_PROBLEMS);
     unknown
@@ -98,8 +115,15 @@ fn assignments<'t>(plan: &Plan, tweaks: &'t Json) -> Result<Vec<Assignment<'t>>,
         Json::Null => return Ok(Vec::new()),
         _ => {
             let mut problems = Problems::default();
-            problems.push("/tweaks", None, "must be an object of node ids, display names or field names");
-            return Err(RequestError { code: "TWEAKS_INVALID", problems: problems.into_vec() });
+            problems.push(
+                "/tweaks",
+                None,
+                "must be an object of node ids, display names or field names",
+            );
+            return Err(RequestError {
+                code: "TWEAKS_INVALID",
+                problems: problems.into_vec(),
+            });
         }
     };
     // Scalars last: as in Langflow, what is set for all nodes goes over what is set for one.
@@ -110,7 +134,12 @@ fn assignments<'t>(plan: &Plan, tweaks: &'t Json) -> Result<Vec<Assignment<'t>>,
         for (name, value) in fields.as_object().into_iter().flatten() {
             let pointer = child(&pointer, name);
             if let Some((node, field)) = target(plan, key, name) {
-                found.push(Assignment { node, field, value, pointer });
+                found.push(Assignment {
+                    node,
+                    field,
+                    value,
+                    pointer,
+                });
             }
         }
     }
@@ -118,7 +147,12 @@ fn assignments<'t>(plan: &Plan, tweaks: &'t Json) -> Result<Vec<Assignment<'t>>,
         let pointer = child("/tweaks", name);
         let has = |node: &NodeIdx| name == "code" || plan.nodes[*node].fields.contains_key(name);
         let nodes = (0..plan.nodes.len()).filter(has);
-        found.extend(nodes.map(|node| Assignment { node, field: name.clone(), value, pointer: pointer.clone() }));
+        found.extend(nodes.map(|node| Assignment {
+            node,
+            field: name.clone(),
+            value,
+            pointer: pointer.clone(),
+        }));
     }
     Ok(found)
 }
@@ -147,7 +181,8 @@ fn is_protected(plan: &Plan, tweak: &Assignment<'_>) -> bool {
     let node = &plan.nodes[tweak.node];
     let redirects = |value: &Json| value.get("proxy").is_some();
     let kind = node.fields.get(&tweak.field).map(|field| field.kind.as_str());
-    let connection = |(component, field): &(&str, &str)| node.info.component == *component && tweak.field == *field;
+    let connection =
+        |(component, field): &(&str, &str)| node.info.component == *component && tweak.field == *field;
     CODE_FIELDS.contains(&tweak.field.as_str())
         || kind == Some("code")
         || CONNECTION_FIELDS.iter().any(connection)
@@ -162,7 +197,11 @@ fn assign(field: &mut Field, value: &Json) {
         }
         ("NestedDict" | "mcp", _) => field.value = value.clone(),
         ("dict", Json::Object(entries)) => {
-            let wrapped = if entries.len() == 1 { entries.get("value") } else { None };
+            let wrapped = if entries.len() == 1 {
+                entries.get("value")
+            } else {
+                None
+            };
             field.value = wrapped.unwrap_or(value).clone();
         }
         ("file", Json::Object(entries)) => {
@@ -175,7 +214,10 @@ fn assign(field: &mut Field, value: &Json) {
             if let Some(value) = entries.get("value") {
                 field.value = value.clone();
             }
-            field.load_from_db = entries.get("load_from_db").and_then(Json::as_bool).unwrap_or(false);
+            field.load_from_db = entries
+                .get("load_from_db")
+                .and_then(Json::as_bool)
+                .unwrap_or(false);
         }
         _ => {
             field.value = value.clone();

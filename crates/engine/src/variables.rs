@@ -70,7 +70,10 @@ mod tests {
     #[test]
     fn request_first_then_environment_never_our_own() {
         let environment: Environment = Arc::new(|name: &str| Some(format!("env {name}")));
-        let request = BTreeMap::from([("A".to_owned(), "1".to_owned()), ("AWS_SECRET_ACCESS_KEY".into(), "2".into())]);
+        let request = BTreeMap::from([
+            ("A".to_owned(), "1".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY".into(), "2".into()),
+        ]);
         let lookup = lookup(&request, &environment);
         for (name, expected) in [
             ("A", Some("1")),

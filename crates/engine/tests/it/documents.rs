@@ -10,7 +10,12 @@ use crate::draw::Draw;
 use crate::run::plan;
 
 fn chat() -> Draw {
-    Draw::new().node("ChatInput-a").node("ChatOutput-b").edge("ChatInput-a", "message", "ChatOutput-b", "input_value")
+    Draw::new().node("ChatInput-a").node("ChatOutput-b").edge(
+        "ChatInput-a",
+        "message",
+        "ChatOutput-b",
+        "input_value",
+    )
 }
 
 fn compile_json(document: &Json) -> Result<Plan, FlowError> {
@@ -19,7 +24,12 @@ fn compile_json(document: &Json) -> Result<Plan, FlowError> {
 
 /// `(pointer, detail)` of each problem.
 fn problems(result: Result<Plan, FlowError>) -> Vec<(String, String)> {
-    result.unwrap_err().problems.into_iter().map(|problem| (problem.pointer, problem.detail)).collect()
+    result
+        .unwrap_err()
+        .problems
+        .into_iter()
+        .map(|problem| (problem.pointer, problem.detail))
+        .collect()
 }
 
 #[test]
@@ -34,12 +44,19 @@ fn what_is_not_a_flow() {
         (b"{\"data\": 3}", "/data", "must be an object"),
         (b"{\"data\": {}}", "/data/nodes", "missing"),
         (b"{\"data\": {\"nodes\": 3}}", "/data/nodes", "must be an array"),
-        (b"{\"data\": {\"nodes\": [], \"edges\": 3}}", "/data/edges", "must be an array"),
+        (
+            b"{\"data\": {\"nodes\": [], \"edges\": 3}}",
+            "/data/edges",
+            "must be an array",
+        ),
         (b"{\"data\": {\"nodes\": []}}", "/data/nodes", "no nodes"),
         (b"{\"flows\": []}", "/flows", "several flows"),
     ] {
         let found = problems(compile(bytes, &CompileLimits::default()));
-        assert!(found[0].0 == pointer && found[0].1.contains(detail), "{bytes:?}: {found:?}");
+        assert!(
+            found[0].0 == pointer && found[0].1.contains(detail),
+            "{bytes:?}: {found:?}"
+        );
     }
 }
 
@@ -47,20 +64,56 @@ fn what_is_not_a_flow() {
 fn each_broken_part_is_named() {
     type Break = fn(&mut Json);
     let cases: [(Break, &str, &str); 16] = [
-        (|d| d["data"]["nodes"][0] = json!(3), "/data/nodes/0", "must be an object"),
-        (|d| d["data"]["nodes"][0]["id"] = json!(7), "/data/nodes/0/id", "needs an id"),
-        (|d| d["data"]["nodes"][1]["id"] = json!("ChatInput-a"), "/data/nodes/1/id", "same id"),
-        (|d| d["data"]["nodes"][0]["data"] = json!(null), "/data/nodes/0/data", "missing"),
-        (|d| d["data"]["nodes"][0]["data"]["type"] = json!(""), "/data/nodes/0/data/type", "missing"),
-        (|d| d["data"]["nodes"][0]["data"]["node"] = json!([]), "/data/nodes/0/data/node", "missing"),
+        (
+            |d| d["data"]["nodes"][0] = json!(3),
+            "/data/nodes/0",
+            "must be an object",
+        ),
+        (
+            |d| d["data"]["nodes"][0]["id"] = json!(7),
+            "/data/nodes/0/id",
+            "needs an id",
+        ),
+        (
+            |d| d["data"]["nodes"][1]["id"] = json!("ChatInput-a"),
+            "/data/nodes/1/id",
+            "same id",
+        ),
+        (
+            |d| d["data"]["nodes"][0]["data"] = json!(null),
+            "/data/nodes/0/data",
+            "missing",
+        ),
+        (
+            |d| d["data"]["nodes"][0]["data"]["type"] = json!(""),
+            "/data/nodes/0/data/type",
+            "missing",
+        ),
+        (
+            |d| d["data"]["nodes"][0]["data"]["node"] = json!([]),
+            "/data/nodes/0/data/node",
+            "missing",
+        ),
         (
             |d| d["data"]["nodes"][0]["data"]["node"]["template"] = json!("x"),
             "/data/nodes/0/data/node/template",
             "missing",
         ),
-        (|d| d["data"]["edges"][0] = json!("x"), "/data/edges/0", "must be an object"),
-        (|d| d["data"]["edges"][0]["source"] = json!("gone"), "/data/edges/0/source", "no node gone"),
-        (|d| d["data"]["edges"][0]["target"] = json!(null), "/data/edges/0/target", "missing"),
+        (
+            |d| d["data"]["edges"][0] = json!("x"),
+            "/data/edges/0",
+            "must be an object",
+        ),
+        (
+            |d| d["data"]["edges"][0]["source"] = json!("gone"),
+            "/data/edges/0/source",
+            "no node gone",
+        ),
+        (
+            |d| d["data"]["edges"][0]["target"] = json!(null),
+            "/data/edges/0/target",
+            "missing",
+        ),
         (
             |d| d["data"]["edges"][0]["data"]["sourceHandle"] = json!("nonsense"),
             "/data/edges/0/data/sourceHandle",
@@ -77,7 +130,10 @@ fn each_broken_part_is_named() {
             "no field nowhere",
         ),
         (
-            |d| d["data"]["edges"][0]["data"]["targetHandle"] = json!({"name": "item", "output_types": ["Data"]}),
+            |d| {
+                d["data"]["edges"][0]["data"]["targetHandle"] =
+                    json!({"name": "item", "output_types": ["Data"]})
+            },
             "/data/edges/0/data/targetHandle/fieldName",
             "loops are not supported yet",
         ),
@@ -98,7 +154,10 @@ fn each_broken_part_is_named() {
         let mut document = chat().document;
         make(&mut document);
         let found = problems(compile_json(&document));
-        assert!(found[0].0 == pointer && found[0].1.contains(detail), "{pointer} {detail}: {found:?}");
+        assert!(
+            found[0].0 == pointer && found[0].1.contains(detail),
+            "{pointer} {detail}: {found:?}"
+        );
     }
 }
 
@@ -129,7 +188,9 @@ fn a_cycle_is_refused_by_name() {
         .edge("Prompt-b", "prompt", "Prompt-c", "x");
     let found = problems(compile_json(&draw.document));
     assert_eq!(found.len(), 1);
-    assert!(found[0].1.contains("cycle") && found[0].1.contains("Prompt-a") && found[0].1.contains("Prompt-b"));
+    assert!(
+        found[0].1.contains("cycle") && found[0].1.contains("Prompt-a") && found[0].1.contains("Prompt-b")
+    );
     assert!(!found[0].1.contains("Prompt-c"));
 }
 
@@ -138,11 +199,23 @@ fn large_and_deep_documents_are_refused_quickly() {
     let started = Instant::now();
     let mut large = chat().bytes();
     large.resize(50 << 20, b' ');
-    assert!(problems(compile(&large, &CompileLimits::default()))[0].1.contains("bytes"));
+    assert!(
+        problems(compile(&large, &CompileLimits::default()))[0]
+            .1
+            .contains("bytes")
+    );
     let deep = "[".repeat(1 << 20);
-    assert!(problems(compile(deep.as_bytes(), &CompileLimits::default()))[0].1.contains("nested"));
+    assert!(
+        problems(compile(deep.as_bytes(), &CompileLimits::default()))[0]
+            .1
+            .contains("nested")
+    );
     let deep = format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
-    assert!(problems(compile(deep.as_bytes(), &CompileLimits::default()))[0].1.contains("nested"));
+    assert!(
+        problems(compile(deep.as_bytes(), &CompileLimits::default()))[0]
+            .1
+            .contains("nested")
+    );
     let mut document = Draw::new().document;
     let node = chat().document["data"]["nodes"][0].clone();
     let nodes = (0..2001).map(|i| {
@@ -152,7 +225,11 @@ fn large_and_deep_documents_are_refused_quickly() {
     });
     document["data"]["nodes"] = nodes.collect();
     assert!(problems(compile_json(&document))[0].1.contains("too large"));
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
@@ -177,8 +254,13 @@ fn what_never_runs_is_a_warning_and_needs_no_engine() {
     draw.body("Prompt-y")["template"]["code"] = json!({"type": "code", "value": "print(1)"});
     let plan = plan(&draw);
     assert_eq!(plan.engine(), EngineKind::Native);
-    let [warning] = plan.warnings() else { panic!("{:?}", plan.warnings()) };
-    assert!(warning.contains("TextInput-x, Prompt-y") && warning.contains("ChatInput-a"), "{warning}");
+    let [warning] = plan.warnings() else {
+        panic!("{:?}", plan.warnings())
+    };
+    assert!(
+        warning.contains("TextInput-x, Prompt-y") && warning.contains("ChatInput-a"),
+        "{warning}"
+    );
     assert_eq!(plan.node_list().len(), 4);
 }
 
@@ -186,10 +268,22 @@ fn what_never_runs_is_a_warning_and_needs_no_engine() {
 fn what_only_python_can_run_is_named() {
     type Break = fn(&mut Json);
     let cases: [(Break, &str); 5] = [
-        (|body| body["template"]["code"] = json!({"type": "code", "value": "x = 1"}), "edited code of Prompt"),
-        (|body| body["template"]["code"] = json!({"type": "code"}), "edited code of Prompt"),
-        (|body| body["metadata"] = json!({"module": "a.b.Own"}), "no native implementation"),
-        (|body| body["metadata"] = json!({"module": "lfx.ChatInput"}), "name different components"),
+        (
+            |body| body["template"]["code"] = json!({"type": "code", "value": "x = 1"}),
+            "edited code of Prompt",
+        ),
+        (
+            |body| body["template"]["code"] = json!({"type": "code"}),
+            "edited code of Prompt",
+        ),
+        (
+            |body| body["metadata"] = json!({"module": "a.b.Own"}),
+            "no native implementation",
+        ),
+        (
+            |body| body["metadata"] = json!({"module": "lfx.ChatInput"}),
+            "name different components",
+        ),
         (|body| body["tool_mode"] = json!(true), "used as a tool"),
     ];
     for (make, reason) in cases {
@@ -203,8 +297,13 @@ fn what_only_python_can_run_is_named() {
         let plan = plan(&draw);
         assert_eq!(plan.engine(), EngineKind::Python);
         assert_eq!(serde_json::to_value(plan.engine()).unwrap(), "python");
-        let [unsupported] = plan.unsupported() else { panic!("{:?}", plan.unsupported()) };
-        assert_eq!((unsupported.node.as_str(), unsupported.component.as_str()), ("Prompt-p", "Prompt"));
+        let [unsupported] = plan.unsupported() else {
+            panic!("{:?}", plan.unsupported())
+        };
+        assert_eq!(
+            (unsupported.node.as_str(), unsupported.component.as_str()),
+            ("Prompt-p", "Prompt")
+        );
         assert!(unsupported.reason.contains(reason), "{}", unsupported.reason);
     }
 }
@@ -216,7 +315,12 @@ fn the_example_flows_compile() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let plan = compile(&std::fs::read(&path).unwrap(), &CompileLimits::default()).unwrap();
-        assert_eq!(plan.engine(), EngineKind::Native, "{path:?}: {:?}", plan.unsupported());
+        assert_eq!(
+            plan.engine(),
+            EngineKind::Native,
+            "{path:?}: {:?}",
+            plan.unsupported()
+        );
         assert!(plan.warnings().is_empty(), "{path:?}: {:?}", plan.warnings());
         assert_eq!(plan.name(), path.file_stem().and_then(|stem| stem.to_str()));
         names.push(plan.name().unwrap().to_owned());
@@ -229,8 +333,27 @@ fn the_example_flows_compile() {
 fn any_json() -> impl Strategy<Value = Json> {
     let key = prop_oneof![
         proptest::sample::select(vec![
-            "data", "nodes", "edges", "id", "type", "node", "template", "outputs", "flow", "source", "target", "name",
-            "sourceHandle", "targetHandle", "fieldName", "proxy", "field", "types", "value", "show", "code",
+            "data",
+            "nodes",
+            "edges",
+            "id",
+            "type",
+            "node",
+            "template",
+            "outputs",
+            "flow",
+            "source",
+            "target",
+            "name",
+            "sourceHandle",
+            "targetHandle",
+            "fieldName",
+            "proxy",
+            "field",
+            "types",
+            "value",
+            "show",
+            "code",
         ])
         .prop_map(str::to_owned),
         ".{0,4}",
@@ -245,7 +368,8 @@ fn any_json() -> impl Strategy<Value = Json> {
     leaf.prop_recursive(6, 96, 8, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..6).prop_map(Json::from),
-            proptest::collection::btree_map(key.clone(), inner, 0..6).prop_map(|m| Json::Object(m.into_iter().collect())),
+            proptest::collection::btree_map(key.clone(), inner, 0..6)
+                .prop_map(|m| Json::Object(m.into_iter().collect())),
         ]
     })
 }
@@ -253,9 +377,14 @@ fn any_json() -> impl Strategy<Value = Json> {
 /// Pointers to everything in a document.
 fn pointers(value: &Json, at: String, found: &mut Vec<String>) {
     match value {
-        Json::Object(object) => object.iter().for_each(|(key, value)| pointers(value, format!("{at}/{key}"), found)),
+        Json::Object(object) => object
+            .iter()
+            .for_each(|(key, value)| pointers(value, format!("{at}/{key}"), found)),
         Json::Array(items) => {
-            items.iter().enumerate().for_each(|(i, value)| pointers(value, format!("{at}/{i}"), found));
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(i, value)| pointers(value, format!("{at}/{i}"), found));
         }
         _ => {}
     }
@@ -285,7 +414,7 @@ proptest! {
         let mut document = crate::groups::grouped().document;
         let mut places = Vec::new();
         pointers(&document, String::new(), &mut places);
-        *document.pointer_mut(part.get(&places)).unwrap() = damage;
+        *document.pointer_mut(part.get::<String>(&places)).unwrap() = damage;
         if let Err(error) = compile_json(&document) {
             prop_assert!(!error.problems.is_empty());
         }

@@ -13,7 +13,9 @@ pub struct Draw {
 
 impl Draw {
     pub fn new() -> Self {
-        Self { document: json!({"id": "flow-1", "name": "drawn", "data": {"nodes": [], "edges": []}}) }
+        Self {
+            document: json!({"id": "flow-1", "name": "drawn", "data": {"nodes": [], "edges": []}}),
+        }
     }
 
     /// A node without code. The id's first part is the component.
@@ -21,7 +23,11 @@ impl Draw {
         let component = id.split('-').next().unwrap();
         let (display_name, fields, outputs) = component_form(component);
         let template: Map<String, Json> = fields.as_object().unwrap().clone();
-        self.push(id, component, json!({"display_name": display_name, "template": template, "outputs": outputs}));
+        self.push(
+            id,
+            component,
+            json!({"display_name": display_name, "template": template, "outputs": outputs}),
+        );
         self
     }
 
@@ -33,7 +39,8 @@ impl Draw {
     }
 
     fn push(&mut self, id: &str, component: &str, body: Json) {
-        let node = json!({"id": id, "type": "genericNode", "data": {"id": id, "type": component, "node": body}});
+        let node =
+            json!({"id": id, "type": "genericNode", "data": {"id": id, "type": component, "node": body}});
         self.document["data"]["nodes"].as_array_mut().unwrap().push(node);
     }
 
@@ -56,7 +63,10 @@ impl Draw {
     /// An edge with the handles an editor would write.
     pub fn edge(mut self, source: &str, output: &str, target: &str, field: &str) -> Self {
         let outputs = self.body(source)["outputs"].as_array().unwrap().clone();
-        let types = &outputs.iter().find(|o| o["name"] == output).unwrap_or_else(|| panic!("{source}.{output}"))["types"];
+        let types = &outputs
+            .iter()
+            .find(|o| o["name"] == output)
+            .unwrap_or_else(|| panic!("{source}.{output}"))["types"];
         let to = self.body(target)["template"][field].clone();
         assert!(to.is_object(), "{target} has no field {field}");
         let edge = json!({
@@ -109,8 +119,16 @@ fn component_form(component: &str) -> (&'static str, Json, Json) {
             }),
             json!([output("message")]),
         ),
-        "TextInput" => ("Text Input", json!({"input_value": text_field("", true)}), json!([output("text")])),
-        "TextOutput" => ("Text Output", json!({"input_value": text_field("", true)}), json!([output("text")])),
+        "TextInput" => (
+            "Text Input",
+            json!({"input_value": text_field("", true)}),
+            json!([output("text")]),
+        ),
+        "TextOutput" => (
+            "Text Output",
+            json!({"input_value": text_field("", true)}),
+            json!([output("text")]),
+        ),
         "Prompt" => (
             "Prompt Template",
             json!({
@@ -128,6 +146,16 @@ fn component_form(component: &str) -> (&'static str, Json, Json) {
                 "stream": field("bool", json!(false), &[], false),
                 "temperature": field("slider", json!(0.1), &[], false),
                 "max_tokens": field("int", json!(0), &[], false),
+            }),
+            json!([output("text_output"), {"name": "model_output", "types": ["LanguageModel"]}]),
+        ),
+        "OpenAIModel" => (
+            "OpenAI",
+            json!({
+                "model_name": text_field("mock-1", false), "openai_api_base": text_field("", false),
+                "api_key": json!({"type": "str", "value": "sk-test", "show": true, "password": true, "load_from_db": false}),
+                "input_value": text_field("", true), "system_message": text_field("", true),
+                "stream": field("bool", json!(false), &[], false), "max_retries": field("int", json!(0), &[], false),
             }),
             json!([output("text_output"), {"name": "model_output", "types": ["LanguageModel"]}]),
         ),
@@ -178,5 +206,7 @@ static INDEX: LazyLock<Json> = LazyLock::new(|| {
 fn released(component: &str) -> Json {
     let categories = INDEX["entries"].as_array().unwrap();
     let found = categories.iter().find_map(|category| category[1].get(component));
-    found.unwrap_or_else(|| panic!("no component {component}")).clone()
+    found
+        .unwrap_or_else(|| panic!("no component {component}"))
+        .clone()
 }

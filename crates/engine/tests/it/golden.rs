@@ -15,9 +15,24 @@ fn router_two_outputs() -> Draw {
         .released("ChatOutput-t004", "ChatOutput")
         .set("ConditionalRouter-t002", "operator", "contains")
         .set("ConditionalRouter-t002", "match_text", "yes")
-        .edge("ChatInput-t001", "message", "ConditionalRouter-t002", "input_text")
-        .edge("ConditionalRouter-t002", "true_result", "ChatOutput-t003", "input_value")
-        .edge("ConditionalRouter-t002", "false_result", "ChatOutput-t004", "input_value")
+        .edge(
+            "ChatInput-t001",
+            "message",
+            "ConditionalRouter-t002",
+            "input_text",
+        )
+        .edge(
+            "ConditionalRouter-t002",
+            "true_result",
+            "ChatOutput-t003",
+            "input_value",
+        )
+        .edge(
+            "ConditionalRouter-t002",
+            "false_result",
+            "ChatOutput-t004",
+            "input_value",
+        )
 }
 
 fn router_merge() -> Draw {
@@ -34,9 +49,24 @@ fn router_merge() -> Draw {
     prompt(draw, "PromptTemplate-t005", "merged a={a} b={b}")
         .variable("PromptTemplate-t005", "a", "defA")
         .variable("PromptTemplate-t005", "b", "defB")
-        .edge("ChatInput-t001", "message", "ConditionalRouter-t002", "input_text")
-        .edge("ConditionalRouter-t002", "true_result", "PromptTemplate-t003", "x")
-        .edge("ConditionalRouter-t002", "false_result", "PromptTemplate-t004", "x")
+        .edge(
+            "ChatInput-t001",
+            "message",
+            "ConditionalRouter-t002",
+            "input_text",
+        )
+        .edge(
+            "ConditionalRouter-t002",
+            "true_result",
+            "PromptTemplate-t003",
+            "x",
+        )
+        .edge(
+            "ConditionalRouter-t002",
+            "false_result",
+            "PromptTemplate-t004",
+            "x",
+        )
         .edge("PromptTemplate-t003", "prompt", "PromptTemplate-t005", "a")
         .edge("PromptTemplate-t004", "prompt", "PromptTemplate-t005", "b")
         .edge("PromptTemplate-t005", "prompt", "ChatOutput-t006", "input_value")
@@ -46,15 +76,19 @@ fn router_merge() -> Draw {
 async fn a_router_with_two_outputs() {
     let plan = plan(&router_two_outputs());
     assert_eq!(plan.engine(), EngineKind::Native, "{:?}", plan.unsupported());
-    for (input, taken, not_taken) in
-        [("yes sir", "ChatOutput-t003", "ChatOutput-t004"), ("no", "ChatOutput-t004", "ChatOutput-t003")]
-    {
+    for (input, taken, not_taken) in [
+        ("yes sir", "ChatOutput-t003", "ChatOutput-t004"),
+        ("no", "ChatOutput-t004", "ChatOutput-t003"),
+    ] {
         let ran = Runner::new(input).run(&plan).await;
         assert_eq!(ran.started, ["ChatInput-t001", "ConditionalRouter-t002", taken]);
         assert_eq!(ran.skipped, [not_taken]);
         assert_eq!(ran.text(), input);
         let outcome = ran.result.unwrap();
-        assert_eq!(outcome.outputs.into_iter().collect::<Vec<_>>(), [(taken.to_owned(), json!(input))]);
+        assert_eq!(
+            outcome.outputs.into_iter().collect::<Vec<_>>(),
+            [(taken.to_owned(), json!(input))]
+        );
         assert_eq!((outcome.nodes_run, outcome.nodes_reused), (3, 0));
         assert_eq!(outcome.session_id, "flow-1");
     }
@@ -69,8 +103,13 @@ async fn a_merge_takes_its_template_default_from_the_branch_not_taken() {
         ("no", "PromptTemplate-t004", "merged a=defA b=FALSE<no>"),
     ] {
         let ran = Runner::new(input).run(&plan).await;
-        let order =
-            ["ChatInput-t001", "ConditionalRouter-t002", taken, "PromptTemplate-t005", "ChatOutput-t006"];
+        let order = [
+            "ChatInput-t001",
+            "ConditionalRouter-t002",
+            taken,
+            "PromptTemplate-t005",
+            "ChatOutput-t006",
+        ];
         assert_eq!(ran.started, order);
         assert_eq!(ran.text(), expected);
     }
@@ -92,31 +131,50 @@ async fn text_components_and_literal_braces() {
     let mut runner = Runner::new("typed");
     // Chat input does not go into a text input, and without chat outputs all outputs count.
     let ran = runner.run(&plan).await;
-    assert_eq!(ran.started, ["TextInput-t001", "PromptTemplate-t002", "TextOutput-t003"]);
+    assert_eq!(
+        ran.started,
+        ["TextInput-t001", "PromptTemplate-t002", "TextOutput-t003"]
+    );
     assert_eq!(ran.text(), "Say: dflt {literal}");
     for input_type in [InputType::Text, InputType::Any] {
-        runner.request = Request { input: json!("typed"), input_type, ..Request::default() };
+        runner.request = Request {
+            input: json!("typed"),
+            input_type,
+            ..Request::default()
+        };
         assert_eq!(runner.run(&plan).await.text(), "Say: typed {literal}");
     }
     runner.request.output_type = OutputType::Debug;
     let outcome = runner.run(&plan).await.result.unwrap();
-    assert_eq!(outcome.output, json!(["typed", "Say: typed {literal}", "Say: typed {literal}"]));
+    assert_eq!(
+        outcome.output,
+        json!(["typed", "Say: typed {literal}", "Say: typed {literal}"])
+    );
 }
 
 #[tokio::test]
 async fn two_models_side_by_side() {
     let model = flowfleet_mock_model::spawn(Config::default()).await.unwrap();
-    let mut draw = Draw::new().released("ChatInput-t001", "ChatInput").released("ChatOutput-t005", "ChatOutput");
+    let mut draw = Draw::new()
+        .released("ChatInput-t001", "ChatInput")
+        .released("ChatOutput-t005", "ChatOutput");
     draw = draw
         .released("PromptTemplate-t004", "Prompt Template")
         .set("PromptTemplate-t004", "template", "{a} + {b}")
         .variable("PromptTemplate-t004", "a", "")
         .variable("PromptTemplate-t004", "b", "")
         .edge("PromptTemplate-t004", "prompt", "ChatOutput-t005", "input_value");
-    for (id, variable) in [("LanguageModelComponent-t002", "a"), ("LanguageModelComponent-t003", "b")] {
+    for (id, variable) in [
+        ("LanguageModelComponent-t002", "a"),
+        ("LanguageModelComponent-t003", "b"),
+    ] {
         draw = draw
             .released(id, "LanguageModelComponent")
-            .set(id, "model", json!([{"name": "gpt-4o-mini", "provider": "OpenAI"}]))
+            .set(
+                id,
+                "model",
+                json!([{"name": "gpt-4o-mini", "provider": "OpenAI"}]),
+            )
             .edge("ChatInput-t001", "message", id, "input_value")
             .edge(id, "text_output", "PromptTemplate-t004", variable);
     }
@@ -146,13 +204,24 @@ async fn the_starter_flow_basic_prompting() {
     assert_eq!(plan.engine(), EngineKind::Native, "{:?}", plan.unsupported());
     assert_eq!((plan.nodes(), plan.name()), (4, Some("Basic Prompting")));
     // It ships without a model: a run must name one, and is told so.
-    assert!(plan.warnings().iter().any(|warning| warning.contains("model")), "{:?}", plan.warnings());
+    assert!(
+        plan.warnings().iter().any(|warning| warning.contains("model")),
+        "{:?}",
+        plan.warnings()
+    );
     let mut runner = Runner::new("hello").model(&model.base_url());
     let refused = plan.check(&runner.request).unwrap_err();
     assert_eq!(refused.code, "FIELD_REQUIRED");
-    assert_eq!(refused.problems[0].node.as_deref(), Some("LanguageModelComponent-FLeYF"));
-    assert_eq!(refused.problems[0].pointer, "/tweaks/LanguageModelComponent-FLeYF/model");
-    runner.request.tweaks = json!({"Language Model": {"model": [{"name": "gpt-4o-mini", "provider": "OpenAI"}]}});
+    assert_eq!(
+        refused.problems[0].node.as_deref(),
+        Some("LanguageModelComponent-FLeYF")
+    );
+    assert_eq!(
+        refused.problems[0].pointer,
+        "/tweaks/LanguageModelComponent-FLeYF/model"
+    );
+    runner.request.tweaks =
+        json!({"Language Model": {"model": [{"name": "gpt-4o-mini", "provider": "OpenAI"}]}});
     let ran = runner.run(&plan).await;
     assert_eq!(ran.text(), "echo: hello");
     assert_eq!(model.requests(), 1);
@@ -190,11 +259,20 @@ fn all_starter_flows_compile() {
 #[test]
 fn edited_code_is_not_trusted() {
     let mut draw = router_two_outputs();
-    let code = draw.body("ChatOutput-t004")["template"]["code"]["value"].as_str().unwrap().to_owned();
+    let code = draw.body("ChatOutput-t004")["template"]["code"]["value"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let draw = draw.set("ChatOutput-t004", "code", format!("{code}\n# mine"));
     let plan = plan(&draw);
     assert_eq!(plan.engine(), EngineKind::Python);
-    let [unsupported] = plan.unsupported() else { panic!("{:?}", plan.unsupported()) };
+    let [unsupported] = plan.unsupported() else {
+        panic!("{:?}", plan.unsupported())
+    };
     assert_eq!(unsupported.node, "ChatOutput-t004");
-    assert!(unsupported.reason.contains("edited code of ChatOutput"), "{}", unsupported.reason);
+    assert!(
+        unsupported.reason.contains("edited code of ChatOutput"),
+        "{}",
+        unsupported.reason
+    );
 }

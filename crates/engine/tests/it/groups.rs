@@ -62,8 +62,12 @@ fn around(group: Json, output: &str) -> Draw {
 }
 
 pub fn grouped() -> Draw {
-    let fields = [("x_Prompt-one", "Prompt-one", "x"), ("tone", "Prompt-one", "tone")];
-    let outputs = json!([{"name": "out", "types": ["Message"], "proxy": {"id": "Prompt-two", "name": "prompt"}}]);
+    let fields = [
+        ("x_Prompt-one", "Prompt-one", "x"),
+        ("tone", "Prompt-one", "tone"),
+    ];
+    let outputs =
+        json!([{"name": "out", "types": ["Message"], "proxy": {"id": "Prompt-two", "name": "prompt"}}]);
     around(group("Group-g", inner(), &fields, &outputs), "out")
 }
 
@@ -72,7 +76,10 @@ async fn a_group_runs_as_what_it_holds() {
     let plan = plan(&grouped());
     assert_eq!(plan.nodes(), 4);
     let ran = Runner::new("hi").run(&plan).await;
-    assert_eq!(ran.started, ["ChatInput-a", "Prompt-one", "Prompt-two", "ChatOutput-b"]);
+    assert_eq!(
+        ran.started,
+        ["ChatInput-a", "Prompt-one", "Prompt-two", "ChatOutput-b"]
+    );
     assert_eq!(ran.text(), "<[hi|calm]>");
 }
 
@@ -94,19 +101,31 @@ async fn outputs_by_prefixed_name_or_by_the_last_node() {
     let fields = [("x_Prompt-one", "Prompt-one", "x")];
     for output in ["Prompt-two_prompt", "Elsewhere-x_prompt"] {
         let plan = plan(&around(group("Group-g", inner(), &fields, &json!([])), output));
-        assert_eq!(Runner::new("hi").run(&plan).await.text(), "<[hi|calm]>", "{output}");
+        assert_eq!(
+            Runner::new("hi").run(&plan).await.text(),
+            "<[hi|calm]>",
+            "{output}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_group_in_a_group() {
     let fields = [("x", "Prompt-one", "x"), ("tone", "Prompt-one", "tone")];
-    let outputs = json!([{"name": "out", "types": ["Message"], "proxy": {"id": "Prompt-two", "name": "prompt"}}]);
+    let outputs =
+        json!([{"name": "out", "types": ["Message"], "proxy": {"id": "Prompt-two", "name": "prompt"}}]);
     let mut middle = Draw::new();
     let nested = group("Group-inner", inner(), &fields, &outputs);
-    middle.document["data"]["nodes"].as_array_mut().unwrap().push(nested);
-    let fields = [("x_Prompt-one", "Group-inner", "x"), ("tone", "Group-inner", "tone")];
-    let outputs = json!([{"name": "out", "types": ["Message"], "proxy": {"id": "Group-inner", "name": "out"}}]);
+    middle.document["data"]["nodes"]
+        .as_array_mut()
+        .unwrap()
+        .push(nested);
+    let fields = [
+        ("x_Prompt-one", "Group-inner", "x"),
+        ("tone", "Group-inner", "tone"),
+    ];
+    let outputs =
+        json!([{"name": "out", "types": ["Message"], "proxy": {"id": "Group-inner", "name": "out"}}]);
     let mut draw = around(group("Group-g", middle, &fields, &outputs), "out");
     let handle = &mut draw.document["data"]["edges"][0]["data"]["targetHandle"];
     handle["proxy"] = json!({"id": "Group-inner", "field": "x"});
@@ -125,8 +144,14 @@ fn a_group_cannot_replace_inner_code() {
     let mut outer = group("Group-g", inside, &fields, &json!([]));
     outer["data"]["node"]["template"]["c"]["value"] = json!("other");
     let plan = plan(&around(outer, "Prompt-two_prompt"));
-    let [unsupported] = plan.unsupported() else { panic!("{:?}", plan.unsupported()) };
-    assert!(unsupported.reason.contains("edited code"), "{}", unsupported.reason);
+    let [unsupported] = plan.unsupported() else {
+        panic!("{:?}", plan.unsupported())
+    };
+    assert!(
+        unsupported.reason.contains("edited code"),
+        "{}",
+        unsupported.reason
+    );
     let mut runner = Runner::new("hi");
     runner.request.tweaks = json!({"Group-g": {"c": "evil"}});
     assert_eq!(plan.check(&runner.request).unwrap_err().code, "TWEAKS_REFUSED");

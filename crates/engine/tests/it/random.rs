@@ -22,14 +22,21 @@ fn flow(size: usize, edges: &[(usize, usize)]) -> Draw {
         inputs[node].sort_unstable();
         inputs[node].dedup();
         let variables: Vec<String> = inputs[node].iter().map(|from| format!("{{v{from}}}")).collect();
-        draw = draw.node(&id).set(&id, "template", format!("{node}({})", variables.join(",")));
+        draw = draw
+            .node(&id)
+            .set(&id, "template", format!("{node}({})", variables.join(",")));
         for from in &inputs[node] {
             draw = draw.variable(&id, &format!("v{from}"), "");
         }
     }
     for (node, froms) in inputs.iter().enumerate() {
         for from in froms {
-            draw = draw.edge(&format!("Prompt-{from}"), "prompt", &format!("Prompt-{node}"), &format!("v{from}"));
+            draw = draw.edge(
+                &format!("Prompt-{from}"),
+                "prompt",
+                &format!("Prompt-{node}"),
+                &format!("v{from}"),
+            );
         }
     }
     draw

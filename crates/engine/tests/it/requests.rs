@@ -28,9 +28,16 @@ async fn output_of(draw: &Draw, runner: &Runner) -> String {
 fn requests_have_defaults_and_refuse_unknown_fields() {
     let request: Request = serde_json::from_str("{}").unwrap();
     assert_eq!(request, Request::default());
-    assert_eq!((request.input_type, request.output_type), (InputType::Chat, OutputType::Chat));
-    let request: Request = serde_json::from_value(json!({"input_type": "any", "output_type": "debug"})).unwrap();
-    assert_eq!(serde_json::from_value::<Request>(serde_json::to_value(&request).unwrap()).unwrap(), request);
+    assert_eq!(
+        (request.input_type, request.output_type),
+        (InputType::Chat, OutputType::Chat)
+    );
+    let request: Request =
+        serde_json::from_value(json!({"input_type": "any", "output_type": "debug"})).unwrap();
+    assert_eq!(
+        serde_json::from_value::<Request>(serde_json::to_value(&request).unwrap()).unwrap(),
+        request
+    );
     assert!(serde_json::from_str::<Request>(r#"{"inpt": 1}"#).is_err());
 }
 
@@ -52,7 +59,10 @@ async fn input_is_text_or_an_object_or_left_to_the_flow() {
     for bad in [json!(3), json!(true), json!(["a"])] {
         runner.request.input = bad;
         let error = plan(&hello()).check(&runner.request).unwrap_err();
-        assert_eq!((error.code, error.problems[0].pointer.as_str()), ("INPUT_INVALID", "/input"));
+        assert_eq!(
+            (error.code, error.problems[0].pointer.as_str()),
+            ("INPUT_INVALID", "/input")
+        );
     }
 }
 
@@ -66,9 +76,15 @@ async fn tweaks_by_id_by_display_name_and_for_all() {
         (json!({"Prompt-p": {"who": {"value": "me"}}}), "me: hi."),
         (json!({"end": "!"}), "nobody: hi!"),
         (json!({"Prompt-p": {"end": "?"}, "end": "!"}), "nobody: hi!"),
-        (json!({"Prompt-p": {"what": "the edge goes first"}}), "nobody: hi."),
+        (
+            json!({"Prompt-p": {"what": "the edge goes first"}}),
+            "nobody: hi.",
+        ),
         (json!({"Prompt-p": {"template": "{what}"}}), "hi"),
-        (json!({"Nobody-x": {"who": "me"}, "Prompt-p": {"other": 1}, "zzz": 1}), "nobody: hi."),
+        (
+            json!({"Nobody-x": {"who": "me"}, "Prompt-p": {"other": 1}, "zzz": 1}),
+            "nobody: hi.",
+        ),
         (Json::Null, "nobody: hi."),
     ] {
         runner.request.tweaks = tweaks.clone();
@@ -80,7 +96,10 @@ async fn tweaks_by_id_by_display_name_and_for_all() {
 fn unknown_tweaks_are_warnings() {
     let plan = plan(&hello());
     let tweaks = json!({"Nobody-x": {"who": "me"}, "Prompt-p": {"other": 1, "who": "x"}, "zzz": 1, "end": 1});
-    let request = Request { tweaks, ..Request::default() };
+    let request = Request {
+        tweaks,
+        ..Request::default()
+    };
     assert!(plan.check(&request).is_ok());
     let warnings = plan.request_warnings(&request);
     assert_eq!(warnings.len(), 3, "{warnings:?}");
@@ -94,18 +113,38 @@ fn refused_requests_say_what_and_where() {
     let plan = plan(&draw);
     let input = json!("hi");
     for (request, code, pointer) in [
-        (json!({"tweaks": {"Prompt-p": {"code": "x"}}}), "TWEAKS_REFUSED", "/tweaks/Prompt-p/code"),
-        (json!({"tweaks": {"Prompt-p": {"own": "x"}}}), "TWEAKS_REFUSED", "/tweaks/Prompt-p/own"),
+        (
+            json!({"tweaks": {"Prompt-p": {"code": "x"}}}),
+            "TWEAKS_REFUSED",
+            "/tweaks/Prompt-p/code",
+        ),
+        (
+            json!({"tweaks": {"Prompt-p": {"own": "x"}}}),
+            "TWEAKS_REFUSED",
+            "/tweaks/Prompt-p/own",
+        ),
         (json!({"tweaks": {"code": "x"}}), "TWEAKS_REFUSED", "/tweaks/code"),
-        (json!({"tweaks": {"Prompt-p": {"who": {"proxy": {}}}}}), "TWEAKS_REFUSED", "/tweaks/Prompt-p/who"),
-        (json!({"tweaks": {"Prompt-p": {"python_code": "x"}}}), "TWEAKS_REFUSED", "/tweaks/Prompt-p/python_code"),
+        (
+            json!({"tweaks": {"Prompt-p": {"who": {"proxy": {}}}}}),
+            "TWEAKS_REFUSED",
+            "/tweaks/Prompt-p/who",
+        ),
+        (
+            json!({"tweaks": {"Prompt-p": {"python_code": "x"}}}),
+            "TWEAKS_REFUSED",
+            "/tweaks/Prompt-p/python_code",
+        ),
         (json!({"tweaks": [1]}), "TWEAKS_INVALID", "/tweaks"),
         (
             json!({"input": input, "tweaks": {"ChatInput-a": {"input_value": "x"}}}),
             "INPUT_CONFLICT",
             "/tweaks/ChatInput-a/input_value",
         ),
-        (json!({"output_component": "Nobody-x"}), "OUTPUT_UNKNOWN", "/output_component"),
+        (
+            json!({"output_component": "Nobody-x"}),
+            "OUTPUT_UNKNOWN",
+            "/output_component",
+        ),
     ] {
         let request: Request = serde_json::from_value(request).unwrap();
         let error = plan.check(&request).unwrap_err();
@@ -121,16 +160,35 @@ fn required_fields_must_be_filled_where_they_run() {
         .node("LanguageModelComponent-m")
         .set("LanguageModelComponent-m", "model", "")
         .node("ChatOutput-b")
-        .edge("ChatInput-a", "message", "LanguageModelComponent-m", "input_value")
-        .edge("LanguageModelComponent-m", "text_output", "ChatOutput-b", "input_value")
+        .edge(
+            "ChatInput-a",
+            "message",
+            "LanguageModelComponent-m",
+            "input_value",
+        )
+        .edge(
+            "LanguageModelComponent-m",
+            "text_output",
+            "ChatOutput-b",
+            "input_value",
+        )
         .node("ParserComponent-idle");
     let plan = plan(&draw);
-    let mut request = Request { input: json!("hi"), ..Request::default() };
+    let mut request = Request {
+        input: json!("hi"),
+        ..Request::default()
+    };
     let error = plan.check(&request).unwrap_err();
     assert_eq!((error.code, error.problems.len()), ("FIELD_REQUIRED", 1));
-    assert_eq!(error.problems[0].node.as_deref(), Some("LanguageModelComponent-m"));
+    assert_eq!(
+        error.problems[0].node.as_deref(),
+        Some("LanguageModelComponent-m")
+    );
     for (tweaks, accepted) in [
-        (json!({"Language Model": {"model": [{"name": "m", "provider": "OpenAI"}]}}), true),
+        (
+            json!({"Language Model": {"model": [{"name": "m", "provider": "OpenAI"}]}}),
+            true,
+        ),
         (json!({"Language Model": {"model": []}}), false),
         (json!({"model": [{"name": "m", "provider": "OpenAI"}]}), true),
     ] {
@@ -155,7 +213,10 @@ async fn the_requests_session_goes_over_pinned_ones_and_the_flow_id_is_the_defau
 
 #[tokio::test]
 async fn variables_come_from_the_request_then_the_environment() {
-    let mut draw = hello().set("Prompt-p", "who", "WHO_AM_I").set("Prompt-p", "what", "UNUSED: an edge feeds it");
+    let mut draw =
+        hello()
+            .set("Prompt-p", "who", "WHO_AM_I")
+            .set("Prompt-p", "what", "UNUSED: an edge feeds it");
     draw.body("Prompt-p")["template"]["who"]["load_from_db"] = json!(true);
     draw.body("Prompt-p")["template"]["what"]["load_from_db"] = json!(true);
     let plan = plan(&draw);
@@ -163,11 +224,17 @@ async fn variables_come_from_the_request_then_the_environment() {
     let missing = runner.run(&plan).await;
     assert_eq!(missing.failed, ["Prompt-p"]);
     let error = missing.result.unwrap_err();
-    assert_eq!((error.code(), error.node(), error.retryable()), ("variable_missing", Some("Prompt-p"), false));
+    assert_eq!(
+        (error.code(), error.node(), error.retryable()),
+        ("variable_missing", Some("Prompt-p"), false)
+    );
     assert!(error.to_string().contains("WHO_AM_I"), "{error}");
     runner.environment.insert("WHO_AM_I".to_owned(), "env".to_owned());
     assert_eq!(runner.run(&plan).await.text(), "env: hi.");
-    runner.request.variables.insert("WHO_AM_I".to_owned(), "request".to_owned());
+    runner
+        .request
+        .variables
+        .insert("WHO_AM_I".to_owned(), "request".to_owned());
     assert_eq!(runner.run(&plan).await.text(), "request: hi.");
     // A tweak's plain value is the value, not a variable's name.
     runner.request.tweaks = json!({"Prompt-p": {"who": "WHO_AM_I"}});
@@ -179,20 +246,31 @@ async fn a_flow_cannot_read_the_fleets_own_secrets() {
     let mut draw = hello().set("Prompt-p", "who", "FLOWFLEET_STORE_URL");
     draw.body("Prompt-p")["template"]["who"]["load_from_db"] = json!(true);
     let mut runner = Runner::new("hi");
-    runner.environment.insert("FLOWFLEET_STORE_URL".to_owned(), "postgres://secret".to_owned());
-    assert_eq!(runner.run(&plan(&draw)).await.result.unwrap_err().code(), "variable_missing");
+    runner
+        .environment
+        .insert("FLOWFLEET_STORE_URL".to_owned(), "postgres://secret".to_owned());
+    assert_eq!(
+        runner.run(&plan(&draw)).await.result.unwrap_err().code(),
+        "variable_missing"
+    );
 }
 
 #[tokio::test]
 async fn outputs_by_type_and_by_component() {
-    let draw = hello().node("TextOutput-t").edge("ChatInput-a", "message", "TextOutput-t", "input_value");
+    let draw = hello()
+        .node("TextOutput-t")
+        .edge("ChatInput-a", "message", "TextOutput-t", "input_value");
     let plan = plan(&draw);
     let mut runner = Runner::new("hi");
     for (output_type, component, expected) in [
         (OutputType::Chat, None, json!("nobody: hi.")),
         (OutputType::Text, None, json!("hi")),
         (OutputType::Any, None, json!(["nobody: hi.", "hi"])),
-        (OutputType::Debug, None, json!(["hi", "nobody: hi.", "nobody: hi.", "hi"])),
+        (
+            OutputType::Debug,
+            None,
+            json!(["hi", "nobody: hi.", "nobody: hi.", "hi"]),
+        ),
         (OutputType::Chat, Some("TextOutput-t"), json!("hi")),
         (OutputType::Chat, Some("Prompt Template"), json!("nobody: hi.")),
     ] {
@@ -205,7 +283,15 @@ async fn outputs_by_type_and_by_component() {
         assert_eq!(read, outcome);
     }
     let without_outputs = crate::run::plan(&Draw::new().node("ChatInput-a"));
-    assert_eq!(runner_default().run(&without_outputs).await.result.unwrap().output, Json::Null);
+    assert_eq!(
+        runner_default()
+            .run(&without_outputs)
+            .await
+            .result
+            .unwrap()
+            .output,
+        Json::Null
+    );
 }
 
 fn runner_default() -> Runner {
@@ -224,7 +310,10 @@ async fn a_list_input_collects_what_ran_and_omits_what_did_not() {
         .node("ChatOutput-b");
     draw.body("Prompt-p")["template"]["items"]["list"] = json!(true);
     for id in ["Prompt-yes", "Prompt-no", "Prompt-always"] {
-        draw = draw.node(id).set(id, "template", format!("{id} {{x}}")).variable(id, "x", "");
+        draw = draw
+            .node(id)
+            .set(id, "template", format!("{id} {{x}}"))
+            .variable(id, "x", "");
     }
     let draw = draw
         .edge("ChatInput-a", "message", "ConditionalRouter-r", "input_text")
@@ -236,7 +325,10 @@ async fn a_list_input_collects_what_ran_and_omits_what_did_not() {
         .edge("Prompt-always", "prompt", "Prompt-p", "items")
         .edge("Prompt-p", "prompt", "ChatOutput-b", "input_value");
     let text = output_of(&draw, &Runner::new("yes")).await;
-    assert!(text.contains("Prompt-yes yes") && text.contains("Prompt-always yes"), "{text}");
+    assert!(
+        text.contains("Prompt-yes yes") && text.contains("Prompt-always yes"),
+        "{text}"
+    );
     assert!(!text.contains("Prompt-no") && !text.contains("default"), "{text}");
 }
 
@@ -245,6 +337,9 @@ async fn python_flows_are_refused_with_their_nodes() {
     let mut draw = hello();
     draw.body("Prompt-p")["template"]["code"] = json!({"type": "code", "value": "own"});
     let error = Runner::new("hi").run(&plan(&draw)).await.result.unwrap_err();
-    assert!(matches!(&error, RunError::Unsupported(nodes) if nodes.len() == 1), "{error:?}");
+    assert!(
+        matches!(&error, RunError::Unsupported(nodes) if nodes.len() == 1),
+        "{error:?}"
+    );
     assert_eq!((error.code(), error.retryable()), ("flow_unsupported", false));
 }

@@ -45,7 +45,10 @@ pub struct Runner {
 impl Runner {
     pub fn new(input: &str) -> Self {
         Self {
-            request: Request { input: json!(input), ..Request::default() },
+            request: Request {
+                input: json!(input),
+                ..Request::default()
+            },
             resume: BTreeMap::new(),
             cancel: CancellationToken::new(),
             environment: BTreeMap::new(),
@@ -53,8 +56,10 @@ impl Runner {
     }
 
     pub fn model(mut self, base_url: &str) -> Self {
-        self.environment.insert("OPENAI_BASE_URL".to_owned(), base_url.to_owned());
-        self.environment.insert("OPENAI_API_KEY".to_owned(), "sk-test".to_owned());
+        self.environment
+            .insert("OPENAI_BASE_URL".to_owned(), base_url.to_owned());
+        self.environment
+            .insert("OPENAI_API_KEY".to_owned(), "sk-test".to_owned());
         self
     }
 
@@ -75,9 +80,16 @@ impl Runner {
             watch(&progress);
             record.lock().unwrap().push(progress);
         });
-        let result =
-            execute(plan, &self.request, self.resume.clone(), "run-1", &services, on_progress, self.cancel.clone())
-                .await;
+        let result = execute(
+            plan,
+            &self.request,
+            self.resume.clone(),
+            "run-1",
+            &services,
+            on_progress,
+            self.cancel.clone(),
+        )
+        .await;
         let mut ran = Ran {
             result,
             started: Vec::new(),
@@ -91,11 +103,17 @@ impl Runner {
             match progress {
                 Progress::NodeStarted { node } => ran.started.push(node.id),
                 Progress::Token { text, .. } => ran.tokens.push_str(&text),
-                Progress::NodeFinished { node, output, reused, .. } => {
+                Progress::NodeFinished {
+                    node, output, reused, ..
+                } => {
                     if reused {
                         ran.reused.push(node.id.clone());
                     }
-                    assert!(ran.finished.insert(node.id.clone(), output).is_none(), "{} ended twice", node.id);
+                    assert!(
+                        ran.finished.insert(node.id.clone(), output).is_none(),
+                        "{} ended twice",
+                        node.id
+                    );
                 }
                 Progress::NodeFailed { node, .. } => ran.failed.push(node.id),
                 Progress::NodeSkipped { node } => ran.skipped.push(node.id),
