@@ -89,6 +89,17 @@ pub struct NodeError {
     pub retryable: bool,
 }
 
+impl NodeError {
+    /// The same call will fail again.
+    pub(crate) fn permanent(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            retryable: false,
+        }
+    }
+}
+
 /// What a component may use while it runs.
 #[derive(Clone)]
 pub(crate) struct NodeContext {
@@ -105,6 +116,8 @@ pub(crate) struct NodeContext {
 
 impl std::fmt::Debug for NodeContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeContext").field("run_id", &self.run_id).finish_non_exhaustive()
+        f.debug_struct("NodeContext")
+            .field("run_id", &self.run_id)
+            .finish_non_exhaustive()
     }
 }

@@ -32,3 +32,86 @@ pub enum Value {
     /// A plain JSON value: what a field holds.
     Json(Json),
 }
+
+impl Message {
+    /// A message that is only text.
+    pub fn of(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            ..Self::default()
+        }
+    }
+
+    /// From the object form that fields and tweaks use: known keys in their places, the rest kept.
+    pub(crate) fn from_object(object: &Map<String, Json>) -> Self {
+        let text_of = |key: &str| object.get(key).and_then(Json::as_str).map(str::to_owned);
+        let mut message = Self {
+            text: text_of("text").unwrap_or_default(),
+            sender: text_of("sender"),
+            sender_name: text_of("sender_name"),
+            session_id: text_of("session_id").filter(|id| !id.is_empty()),
+            files: object.get("files").map(paths).unwrap_or_default(),
+            extra: Map::new(),
+        };
+        const KNOWN: [&str; 5] = ["text", "sender", "sender_name", "session_id", "files"];
+        for (key, value) in object.iter().filter(|(key, _)| !KNOWN.contains(&key.as_str())) {
+            message.extra.insert(key.clone(), value.clone());
+        }
+        message
+    }
+
+    /// The object form: what a template sees when a message stands where data is expected.
+    pub(crate) fn to_object(&self) -> Map<String, Json> {
+        let mut object = Map::new();
+        object.insert("text".to_owned(), self.text.clone().into());
+        object.insert("sender".to_owned(), self.sender.clone().into());
+        object.insert("sender_name".to_owned(), self.sender_name.clone().into());
+        object.insert(
+            "session_id".to_owned(),
+            self.session_id.clone().unwrap_or_default().into(),
+        );
+        object.insert("files".to_owned(), self.files.clone().into());
+        object.insert("error".to_owned(), false.into());
+        for (key, value) in &self.extra {
+            object.insert(key.clone(), value.clone());
+        }
+        object
+    }
+}
+
+/// File references of a field: one or a list, each a path or an object with one.
+pub(crate) fn paths(value: &Json) -> Vec<String> {
+    match value {
+        Json::String(path) if !path.is_empty() => vec![path.clone()],
+        Json::Object(object) => object.get("path").map(paths).unwrap_or_default(),
+        Json::Array(items) => items
+            .iter()
+            .filter(|item| !item.is_array())
+            .flat_map(paths)
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+impl Value {
+    /// What this value is called in messages to users.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Message(_) => "Message",
+            Self::Data(_) => "Data",
+            Self::Table(_) => "DataFrame",
+            Self::Json(Json::Null) => "nothing",
+            Self::Json(Json::Bool(_)) => "boolean",
+            Self::Json(Json::Number(_)) => "number",
+            Self::Json(Json::String(_)) => "text",
+            Self::Json(Json::Array(_)) => "list",
+            Self::Json(Json::Object(_)) => "object",
+        }
+    }
+}
+
+impl From<Message> for Value {
+    fn from(message: Message) -> Self {
+        Self::Message(message)
+    }
+}

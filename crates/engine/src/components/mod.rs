@@ -1,11 +1,143 @@
 //! The components with a native implementation: one file a kind, each a function of its parameters and context.
 //!
 //! Owns what a component makes of its inputs. Which nodes run, with which parameters, is the driver's business.
+//! A component computes only the outputs that are wanted and never touches the store, the bus or the clock.
 
-use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput};
+mod ask;
+mod chat_input;
+mod chat_output;
+mod conditional_router;
+mod convert;
+mod language_model;
+mod openai_model;
+mod params;
+mod parser;
+mod pattern;
+mod prompt;
+mod table;
+mod text_input;
+mod text_output;
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput};
+use crate::value::{Message, Value};
 
 /// Runs one node once.
 pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
-    let _ = ctx;
-    Err(NodeError { code: "component_unsupported", message: call.display_name.clone(), retryable: false })
+    match call.kind {
+        Kind::ChatInput => chat_input::run(call, ctx),
+        Kind::ChatOutput => chat_output::run(call, ctx),
+        Kind::TextInput => text_input::run(call),
+        Kind::TextOutput => text_output::run(call),
+        Kind::Prompt => prompt::run(call),
+        Kind::LanguageModel => Box::pin(language_model::run(call, ctx)).await,
+        Kind::OpenAiModel => Box::pin(openai_model::run(call, ctx)).await,
+        Kind::Parser => parser::run(call),
+        Kind::ConditionalRouter => conditional_router::run(call),
+    }
+}
+
+/// Whether an output is to be computed; an empty list means all.
+fn wants(call: &NodeCall, output: &str) -> bool {
+    call.wanted.is_empty() || call.wanted.iter().any(|wanted| wanted == output)
+}
+
+/// The output of a component with one output.
+fn single(call: &NodeCall, name: &str, message: Message) -> NodeOutput {
+    let mut output = NodeOutput::default();
+    if wants(call, name) {
+        output
+            .values
+            .insert(name.to_owned(), Value::Message(from_node(call, message, None)));
+    }
+    output
+}
+
+/// Notes on a message which node made it, where Langflow's chat output says so: `properties.source`.
+fn from_node(call: &NodeCall, mut message: Message, model: Option<&str>) -> Message {
+    let source = json!({
+        "id": call.id,
+        "display_name": call.display_name,
+        "source": model.unwrap_or(&call.display_name),
+    });
+    properties(&mut message).insert("source".to_owned(), source);
+    message
+}
+
+/// A message's `properties`, made if it has none.
+fn properties(message: &mut Message) -> &mut Map<String, Json> {
+    let entry = message
+        .extra
+        .entry("properties")
+        .or_insert_with(|| Json::Object(Map::new()));
+    if !entry.is_object() {
+        *entry = Json::Object(Map::new());
+    }
+    match entry {
+        Json::Object(object) => object,
+        _ => unreachable!("made an object above"),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Calls and contexts for the components' tests.
+
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+
+    use tokio_util::sync::CancellationToken;
+
+    use crate::component::{Kind, NodeCall, NodeContext, Param};
+    use crate::value::Value;
+
+    pub(crate) fn call(kind: Kind, params: &[(&str, Param)]) -> NodeCall {
+        NodeCall {
+            id: format!("{kind:?}-1"),
+            display_name: format!("{kind:?}"),
+            kind,
+            params: params
+                .iter()
+                .map(|(name, param)| ((*name).to_owned(), param.clone()))
+                .collect(),
+            wanted: Vec::new(),
+        }
+    }
+
+    pub(crate) fn field(value: impl Into<serde_json::Value>) -> Param {
+        Param::Field(value.into())
+    }
+
+    pub(crate) fn edge(value: impl Into<Value>) -> Param {
+        Param::Edge(value.into())
+    }
+
+    /// A context whose variables are these, and the tokens it was given.
+    pub(crate) fn context(variables: &[(&str, &str)]) -> (NodeContext, Arc<Mutex<Vec<String>>>) {
+        let known: BTreeMap<String, String> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let tokens = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&tokens);
+        let ctx = NodeContext {
+            http: reqwest::Client::new(),
+            run_id: "run".to_owned(),
+            session_id: "session".to_owned(),
+            flow_id: "flow".to_owned(),
+            variables: Arc::new(move |name| known.get(name).cloned()),
+            on_token: Arc::new(move |token| seen.lock().unwrap().push(token.to_owned())),
+            cancel: CancellationToken::new(),
+        };
+        (ctx, tokens)
+    }
+
+    /// The text of an output.
+    pub(crate) fn text_of(output: &crate::component::NodeOutput, name: &str) -> String {
+        match output.values.get(name) {
+            Some(Value::Message(message)) => message.text.clone(),
+            other => panic!("{name} is {other:?}"),
+        }
+    }
 }

@@ -1,0 +1,137 @@
+//! What the components that ask a model share: the messages they send and the outputs they make of the answer.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{from_node, params, properties, wants};
+use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput};
+use crate::model::{Chat, Endpoint, Settings, chat};
+use crate::value::{Message, Value};
+
+const TEXT: &str = "text_output";
+const MODEL: &str = "model_output";
+
+/// What is asked, apart from the messages.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub endpoint: Endpoint,
+    pub model: String,
+    pub options: Map<String, Json>,
+    pub settings: Settings,
+}
+
+/// Refuses what cannot work before a key is looked up: the model itself as a value for another node.
+pub(super) fn check_outputs(call: &NodeCall) -> Result<(), NodeError> {
+    if wants(call, MODEL) && !wants(call, TEXT) {
+        return Err(NodeError::permanent(
+            "output_unsupported",
+            format!(
+                "{}: the model itself cannot be handed to another node here; connect its response",
+                call.display_name
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Asks the model and makes the node's outputs of the answer.
+pub(super) async fn run(call: &NodeCall, ctx: &NodeContext, ask: Ask) -> Result<NodeOutput, NodeError> {
+    let question = Chat {
+        messages: messages(call, &ask.model)?,
+        endpoint: ask.endpoint,
+        model: ask.model,
+        options: ask.options,
+    };
+    let reply = chat(ctx, &question, &ask.settings).await?;
+    let mut message = from_node(call, Message::of(reply.text), Some(&question.model));
+    let usage = reply.usage;
+    if !usage.is_zero() {
+        let noted = json!({
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "total_tokens": usage.input_tokens + usage.output_tokens,
+        });
+        properties(&mut message).insert("usage".to_owned(), noted);
+    }
+    let mut output = NodeOutput {
+        usage,
+        ..NodeOutput::default()
+    };
+    if wants(call, MODEL) {
+        output.values.insert(MODEL.to_owned(), Value::Json(json!("")));
+    }
+    output.values.insert(TEXT.to_owned(), Value::Message(message));
+    Ok(output)
+}
+
+/// The system message if there is one, then the input: as the user, or as the assistant if the machine sent it.
+fn messages(call: &NodeCall, model: &str) -> Result<Vec<Json>, NodeError> {
+    let system = params::text(call, "system_message", "")?;
+    let input = params::message(call, "input_value")?;
+    if input.is_none() && system.is_empty() {
+        return Err(NodeError::permanent(
+            "field_required",
+            format!(
+                "field input_value of {} has no value: the message for the model is empty",
+                call.display_name
+            ),
+        ));
+    }
+    let mut messages = Vec::with_capacity(2);
+    if !system.is_empty() {
+        // The o series calls its system messages otherwise.
+        let role = if is_o_series(model) { "developer" } else { "system" };
+        messages.push(json!({"role": role, "content": system}));
+    }
+    if let Some(input) = input {
+        let from_user = input
+            .sender
+            .as_deref()
+            .is_none_or(|sender| sender.is_empty() || sender == "User");
+        if from_user && !input.files.is_empty() {
+            return Err(NodeError::permanent(
+                "files_unsupported",
+                format!(
+                    "{}: files cannot be passed to a model here yet; send text only",
+                    call.display_name
+                ),
+            ));
+        }
+        let role = if from_user { "user" } else { "assistant" };
+        messages.push(json!({"role": role, "content": input.text}));
+    }
+    Ok(messages)
+}
+
+fn is_o_series(model: &str) -> bool {
+    model
+        .strip_prefix('o')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// The temperature a model takes: the first o models only 1, the gpt-5 ones no other than 1.
+pub(super) fn temperature(model: &str, wanted: Option<f64>) -> Option<f64> {
+    let model = model.to_lowercase();
+    match wanted {
+        None if model.starts_with("o1") => Some(1.0),
+        Some(wanted) if model.starts_with("gpt-5") && !model.contains("chat") && wanted != 1.0 => None,
+        wanted => wanted,
+    }
+}
+
+/// Names of models that take neither temperature nor seed, where a node says nothing but the name.
+pub(super) fn is_reasoning(model: &str) -> bool {
+    const REASONING: [&str; 11] = [
+        "gpt-5.4",
+        "gpt-5.4-mini",
+        "gpt-5.4-pro",
+        "gpt-5.3-codex",
+        "gpt-5.2",
+        "gpt-5.1",
+        "gpt-5",
+        "gpt-5-mini",
+        "gpt-5-nano",
+        "gpt-5-chat-latest",
+        "o1",
+    ];
+    REASONING.contains(&model)
+}

@@ -1,0 +1,242 @@
+//! Where a model is asked and with which key, and which keys may go where.
+
+use std::fmt;
+
+use crate::component::{NodeContext, NodeError};
+
+/// The server that is asked when nothing else is said.
+pub(crate) const DEFAULT_BASE: &str = "https://api.openai.com/v1";
+
+/// Hosts besides those of the environment's base URLs that the environment's keys may be sent to, separated by commas.
+const ALLOWED_HOSTS: &str = "FLOWFLEET_MODEL_HOSTS";
+const BASE_VARIABLES: [&str; 2] = ["OPENAI_BASE_URL", "OPENAI_API_BASE"];
+
+/// A credential: it prints as nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Key(String);
+
+impl Key {
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// A server and the key for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    pub url: reqwest::Url,
+    pub key: Option<Key>,
+}
+
+impl Endpoint {
+    /// `base` comes from the node; without it the variables say, then it is OpenAI itself.
+    pub(crate) fn of(ctx: &NodeContext, base: Option<&str>, key: String) -> Result<Self, NodeError> {
+        let base = base
+            .map(|base| base.trim().to_owned())
+            .filter(|base| !base.is_empty())
+            .or_else(|| BASE_VARIABLES.iter().find_map(|name| variable(ctx, name)))
+            .unwrap_or_else(|| DEFAULT_BASE.to_owned());
+        let url = completions_url(&base)?;
+        let environment = |name: &str| std::env::var(name).ok();
+        let is_ours = std::env::vars_os().any(|(_, value)| value.to_str() == Some(key.as_str()));
+        if is_ours && !allowed(&url, &environment) {
+            return Err(NodeError::permanent(
+                "model_unauthorized",
+                format!(
+                    "the API key of this worker's environment may not be sent to {}: give the flow a key of its own, \
+                     or let the operator add the host to {ALLOWED_HOSTS}",
+                    host(&url)
+                ),
+            ));
+        }
+        Ok(Self {
+            url,
+            key: Some(Key(key)),
+        })
+    }
+
+    /// The host and port, for messages.
+    pub(crate) fn host(&self) -> String {
+        host(&self.url)
+    }
+}
+
+/// The key a field asks for: the variable it names, or itself. `name` is the provider's usual variable.
+pub(crate) fn api_key(ctx: &NodeContext, field: Option<&str>, name: &str) -> Result<String, NodeError> {
+    let field = field.map(str::trim).filter(|field| !field.is_empty());
+    let found = match field {
+        None => variable(ctx, name),
+        Some(field) => match variable(ctx, field).filter(|_| is_variable_name(field)) {
+            Some(value) => Some(value),
+            None if is_variable_name(field) => None,
+            None => Some(field.to_owned()),
+        },
+    };
+    found.ok_or_else(|| {
+        let asked = field.unwrap_or(name);
+        NodeError::permanent(
+            "model_unauthorized",
+            format!(
+                "no API key: variable {asked} has no value; set it in the worker's environment or in the request's variables"
+            ),
+        )
+    })
+}
+
+fn variable(ctx: &NodeContext, name: &str) -> Option<String> {
+    (ctx.variables)(name)
+        .map(|value| value.trim().to_owned())
+        .filter(|value| !value.is_empty())
+}
+
+/// Keys never look like this; names of variables do.
+fn is_variable_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_uppercase())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+}
+
+fn completions_url(base: &str) -> Result<reqwest::Url, NodeError> {
+    let invalid = |detail: String| {
+        NodeError::permanent(
+            "model_bad_request",
+            format!("the base URL of the model server {detail}; write it like https://host/v1"),
+        )
+    };
+    let url = reqwest::Url::parse(&format!("{}/chat/completions", base.trim_end_matches('/')))
+        .map_err(|error| invalid(format!("is not a URL ({error})")))?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(url),
+        scheme => Err(invalid(format!("has the scheme {scheme:?}"))),
+    }
+}
+
+fn host(url: &reqwest::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Whether the operator's own keys may go to this server: OpenAI, the base URLs of the environment, and listed hosts.
+fn allowed(url: &reqwest::Url, environment: &dyn Fn(&str) -> Option<String>) -> bool {
+    let same = |base: &str| {
+        reqwest::Url::parse(base.trim()).is_ok_and(|base| {
+            base.scheme() == url.scheme()
+                && base.host_str() == url.host_str()
+                && base.port_or_known_default() == url.port_or_known_default()
+        })
+    };
+    same(DEFAULT_BASE)
+        || BASE_VARIABLES
+            .iter()
+            .filter_map(|name| environment(name))
+            .any(|base| same(&base))
+        || environment(ALLOWED_HOSTS).is_some_and(|hosts| {
+            hosts
+                .split(',')
+                .map(str::trim)
+                .any(|entry| entry == host(url) || Some(entry) == url.host_str())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::components::testing::context;
+
+    #[test]
+    fn keys_come_from_the_variable_a_field_names_or_the_field_itself() {
+        let (ctx, _) = context(&[("OPENAI_API_KEY", "sk-env"), ("MY_KEY", " sk-mine \n")]);
+        let key = |field| api_key(&ctx, field, "OPENAI_API_KEY");
+        assert_eq!(key(None).unwrap(), "sk-env");
+        assert_eq!(key(Some("")).unwrap(), "sk-env");
+        assert_eq!(key(Some("MY_KEY")).unwrap(), "sk-mine");
+        assert_eq!(key(Some("sk-literal")).unwrap(), "sk-literal");
+        let error = key(Some("NOT_SET")).unwrap_err();
+        assert_eq!(error.code, "model_unauthorized");
+        assert!(error.message.contains("NOT_SET"), "{error}");
+    }
+
+    #[test]
+    fn the_base_comes_from_the_node_then_the_variables_then_openai() {
+        let (with, _) = context(&[
+            ("OPENAI_BASE_URL", "http://gateway:8080/v1/"),
+            ("OPENAI_API_BASE", "http://old/v1"),
+        ]);
+        let (without, _) = context(&[]);
+        let url =
+            |ctx, base| Endpoint::of(ctx, base, "sk".to_owned()).map(|endpoint| endpoint.url.to_string());
+        assert_eq!(
+            url(&with, Some("http://node/v1")).unwrap(),
+            "http://node/v1/chat/completions"
+        );
+        assert_eq!(
+            url(&with, Some(" ")).unwrap(),
+            "http://gateway:8080/v1/chat/completions"
+        );
+        assert_eq!(
+            url(&without, None).unwrap(),
+            "https://api.openai.com/v1/chat/completions"
+        );
+        for bad in ["file:///etc/passwd", "nonsense", "ftp://host/v1"] {
+            assert_eq!(
+                url(&without, Some(bad)).unwrap_err().code,
+                "model_bad_request",
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_environments_keys_go_only_where_the_operator_said() {
+        let environment = |name: &str| match name {
+            "OPENAI_BASE_URL" => Some("http://gateway:8080/v1".to_owned()),
+            ALLOWED_HOSTS => Some("models.example.com, other:9000".to_owned()),
+            _ => None,
+        };
+        let cases = [
+            ("https://api.openai.com/v1", true),
+            ("http://api.openai.com/v1", false),
+            ("http://gateway:8080/v1", true),
+            ("http://gateway:8081/v1", false),
+            ("https://models.example.com/v1", true),
+            ("https://other:9000/v1", true),
+            ("https://other/v1", false),
+            ("https://evil.example.com/v1", false),
+        ];
+        for (base, expected) in cases {
+            assert_eq!(
+                allowed(&completions_url(base).unwrap(), &environment),
+                expected,
+                "{base}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_of_the_environment_is_kept_from_other_hosts() {
+        let (name, value) = std::env::vars().find(|(_, value)| value.len() > 3).unwrap();
+        let (ctx, _) = context(&[]);
+        let error = Endpoint::of(&ctx, Some("https://evil.example.com/v1"), value.clone()).unwrap_err();
+        assert_eq!(error.code, "model_unauthorized", "{name}");
+        assert!(
+            !error.message.contains(&value) || value.contains("example"),
+            "{error}"
+        );
+        assert!(Endpoint::of(&ctx, None, value).is_ok());
+    }
+
+    #[test]
+    fn keys_do_not_print() {
+        let (ctx, _) = context(&[]);
+        let endpoint = Endpoint::of(&ctx, None, "sk-secret".to_owned()).unwrap();
+        assert!(!format!("{endpoint:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,302 @@
+//! What went wrong with one try, whether another can help, and what the user can do about it.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::Value as Json;
+
+use super::wire::Dialect;
+use super::{Chat, retry, stream};
+use crate::component::NodeError;
+
+/// Longest piece of a server's own words that is passed on.
+const MAX_WORDS: usize = 500;
+const MAX_ERROR_BYTES: usize = 64 << 10;
+
+/// One failed try.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub code: &'static str,
+    /// What happened, without names.
+    detail: String,
+    /// Another try of this call may help.
+    pub again: bool,
+    /// Another attempt of the run may help.
+    later: bool,
+    pub retry_after: Option<Duration>,
+    /// The parameter the server says it does not take.
+    pub refused: Option<String>,
+}
+
+impl Fault {
+    fn new(code: &'static str, detail: String) -> Self {
+        Self {
+            code,
+            detail,
+            again: false,
+            later: false,
+            retry_after: None,
+            refused: None,
+        }
+    }
+
+    pub(super) fn timeout(what: &str, after: Duration) -> Self {
+        let detail = format!("did not send {what} within {} s", after.as_secs_f64());
+        Self {
+            later: true,
+            ..Self::new("model_timeout", detail)
+        }
+    }
+
+    pub(super) fn bad_key() -> Self {
+        Self::new(
+            "model_unauthorized",
+            "the key contains characters that cannot be sent".to_owned(),
+        )
+    }
+
+    /// The connection failed before an answer.
+    pub(super) fn unreachable(error: &reqwest::Error) -> Self {
+        if error.is_timeout() {
+            return Self {
+                later: true,
+                ..Self::new("model_timeout", "timed out".to_owned())
+            };
+        }
+        if error.is_builder() || error.is_redirect() {
+            return Self::new("model_bad_request", root_cause(error));
+        }
+        Self {
+            again: true,
+            later: true,
+            ..Self::new("model_unreachable", root_cause(error))
+        }
+    }
+
+    /// The answer broke off or made no sense. What was already passed on cannot be taken back, so then no other try.
+    pub(super) fn broken(detail: impl Into<String>, passed_on: bool) -> Self {
+        Self {
+            again: !passed_on,
+            later: true,
+            ..Self::new("model_error", detail.into())
+        }
+    }
+
+    pub(super) fn too_large(limit: usize) -> Self {
+        Self::new("model_error", format!("sent more than {limit} bytes"))
+    }
+
+    /// An error object in a stream that began well.
+    pub(super) fn in_stream(error: &Json, passed_on: bool) -> Self {
+        Self::broken(format!("broke off with an error: {}", words(error)), passed_on)
+    }
+
+    /// How to say it so that this server understands, if it named what it does not.
+    pub(super) fn simpler(&self, dialect: Dialect) -> Option<Dialect> {
+        dialect.without(self.refused.as_deref()?)
+    }
+
+    pub(super) fn into_error(self, chat: &Chat, retries: u32) -> NodeError {
+        let host = chat.endpoint.host();
+        let Self {
+            code,
+            detail,
+            later,
+            retry_after,
+            ..
+        } = self;
+        let tries = match retries {
+            0 => String::new(),
+            n => format!(" (after {} tries)", n + 1),
+        };
+        let message = match code {
+            "model_unauthorized" => format!(
+                "the model server {host} refused the API key: {detail}. Check the node's key, or OPENAI_API_KEY in the \
+                 worker's environment"
+            ),
+            "model_rate_limited" => {
+                let wait =
+                    retry_after.map(|wait| format!(" and asks to wait {} s", wait.as_secs_f64().ceil()));
+                format!(
+                    "the model server {host} limits requests{}{tries}: {detail}. Run fewer at once, raise the limit of \
+                     the account, or let the run be retried later",
+                    wait.unwrap_or_default()
+                )
+            }
+            "model_timeout" => format!(
+                "the model server {host} {detail}{tries}. If the model needs longer, raise FLOWFLEET_MODEL_TIMEOUT_S, \
+                 FLOWFLEET_MODEL_FIRST_BYTE_TIMEOUT_S or FLOWFLEET_MODEL_IDLE_TIMEOUT_S"
+            ),
+            "model_unreachable" => format!(
+                "cannot reach the model server {host}{tries}: {detail}. Check OPENAI_BASE_URL and the network"
+            ),
+            "model_bad_request" => format!(
+                "the model server {host} refused the request for model {:?}: {detail}. Check the model's name and the \
+                 node's settings",
+                chat.model
+            ),
+            _ => format!("the model server {host} failed{tries}: {detail}. If it stays so, ask its operator"),
+        };
+        let message = match &chat.endpoint.key {
+            Some(key) if key.reveal().len() > 3 => message.replace(key.reveal(), "***"),
+            _ => message,
+        };
+        NodeError {
+            code,
+            message,
+            retryable: later,
+        }
+    }
+}
+
+/// An answer that is not a success.
+pub(super) async fn of_response(response: reqwest::Response, patience: Duration) -> Fault {
+    let status = response.status();
+    let headers = response.headers().clone();
+    let retry_after = retry::asked(&headers, jiff::Timestamp::now());
+    let body = stream::read_all(response, patience, MAX_ERROR_BYTES)
+        .await
+        .unwrap_or_default();
+    let json: Option<Json> = serde_json::from_slice(&body).ok();
+    let error = json.as_ref().map(|json| json.get("error").unwrap_or(json));
+    let said = match error {
+        Some(error) => words(error),
+        None => shortened(String::from_utf8_lossy(&body).trim()),
+    };
+    let field = |name: &str| error.and_then(|error| error.get(name)).and_then(Json::as_str);
+    let mut fault = classified(status, field("code").or(field("type")));
+    fault.detail = if said.is_empty() {
+        format!("HTTP {}", status.as_u16())
+    } else {
+        format!("HTTP {}: {said}", status.as_u16())
+    };
+    fault.retry_after = retry_after;
+    if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
+        fault.refused = field("param").map(str::to_owned).or_else(|| named(&said));
+    }
+    match headers
+        .get("x-should-retry")
+        .map(reqwest::header::HeaderValue::as_bytes)
+    {
+        Some(b"true") => (fault.again, fault.later) = (true, true),
+        Some(b"false") => fault.again = false,
+        _ => {}
+    }
+    fault
+}
+
+fn classified(status: StatusCode, code: Option<&str>) -> Fault {
+    let fault = |code, again, later| Fault {
+        again,
+        later,
+        ..Fault::new(code, String::new())
+    };
+    match status.as_u16() {
+        401 | 403 => fault("model_unauthorized", false, false),
+        // A used-up quota does not come back by waiting.
+        402 => fault("model_rate_limited", false, false),
+        429 if matches!(code, Some("insufficient_quota" | "billing_hard_limit_reached")) => {
+            fault("model_rate_limited", false, false)
+        }
+        429 => fault("model_rate_limited", true, true),
+        408 | 504 => fault("model_timeout", true, true),
+        409 => fault("model_error", true, true),
+        500.. => fault("model_error", true, true),
+        _ => fault("model_bad_request", false, false),
+    }
+}
+
+/// Parameters we can do without, as servers without a `param` member name them.
+fn named(said: &str) -> Option<String> {
+    ["stream_options", "max_completion_tokens", "temperature"]
+        .into_iter()
+        .find(|name| said.contains(name))
+        .map(str::to_owned)
+}
+
+/// The words of an error object, in any of the shapes servers use.
+fn words(error: &Json) -> String {
+    let text = match error {
+        Json::String(text) => text.clone(),
+        Json::Object(object) => match ["message", "detail", "error"]
+            .iter()
+            .find_map(|key| object.get(*key))
+        {
+            Some(Json::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => error.to_string(),
+        },
+        other => other.to_string(),
+    };
+    shortened(text.trim())
+}
+
+fn shortened(text: &str) -> String {
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_WORDS)
+        .collect();
+    if text.chars().nth(MAX_WORDS).is_some() {
+        format!("{clean}...")
+    } else {
+        clean
+    }
+}
+
+fn root_cause(error: &dyn StdError) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    shortened(&cause.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses() {
+        let cases = [
+            (400, None, "model_bad_request", false, false),
+            (401, None, "model_unauthorized", false, false),
+            (402, None, "model_rate_limited", false, false),
+            (403, None, "model_unauthorized", false, false),
+            (404, None, "model_bad_request", false, false),
+            (408, None, "model_timeout", true, true),
+            (409, None, "model_error", true, true),
+            (422, None, "model_bad_request", false, false),
+            (429, None, "model_rate_limited", true, true),
+            (
+                429,
+                Some("insufficient_quota"),
+                "model_rate_limited",
+                false,
+                false,
+            ),
+            (500, None, "model_error", true, true),
+            (503, None, "model_error", true, true),
+            (504, None, "model_timeout", true, true),
+            (529, None, "model_error", true, true),
+        ];
+        for (status, code, expected, again, later) in cases {
+            let fault = classified(StatusCode::from_u16(status).unwrap(), code);
+            assert_eq!(
+                (fault.code, fault.again, fault.later),
+                (expected, again, later),
+                "{status} {code:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn words_are_found_in_any_shape_and_kept_short() {
+        let json = |text: &str| serde_json::from_str::<Json>(text).unwrap();
+        assert_eq!(words(&json(r#"{"message":"no\nway"}"#)), "no way");
+        assert_eq!(words(&json(r#"{"detail":[{"msg":"x"}]}"#)), r#"[{"msg":"x"}]"#);
+        assert_eq!(words(&json(r#""plain""#)), "plain");
+        assert_eq!(words(&Json::String("x".repeat(1000))).len(), MAX_WORDS + 3);
+    }
+}

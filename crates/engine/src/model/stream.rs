@@ -1,0 +1,121 @@
+//! Reading answers: streamed as Server-Sent Events, or whole; both with limits on time and size.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use eventsource_stream::Eventsource;
+use futures::{Stream, StreamExt};
+
+use super::Reply;
+use super::fault::Fault;
+use super::settings::Settings;
+use super::wire::Completion;
+
+/// No answer of a model is longer; a server that sends more is broken or hostile.
+pub(super) const MAX_RESPONSE_BYTES: usize = 32 << 20;
+
+/// Why a body could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+enum BodyError {
+    #[error("the connection broke: {0}")]
+    Broken(#[from] reqwest::Error),
+    #[error("too large")]
+    TooLarge,
+}
+
+/// The bytes of a body, up to a limit.
+fn limited(response: reqwest::Response, limit: usize) -> impl Stream<Item = Result<Bytes, BodyError>> {
+    let mut read = 0_usize;
+    response.bytes_stream().map(move |chunk| {
+        let chunk = chunk?;
+        read = read.saturating_add(chunk.len());
+        if read > limit {
+            Err(BodyError::TooLarge)
+        } else {
+            Ok(chunk)
+        }
+    })
+}
+
+/// The whole body.
+pub(super) async fn read_all(
+    response: reqwest::Response,
+    idle: Duration,
+    limit: usize,
+) -> Result<Vec<u8>, Fault> {
+    let mut chunks = std::pin::pin!(limited(response, limit));
+    let mut body = Vec::new();
+    loop {
+        match tokio::time::timeout(idle, chunks.next()).await {
+            Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk),
+            Ok(Some(Err(BodyError::TooLarge))) => return Err(Fault::too_large(limit)),
+            Ok(Some(Err(BodyError::Broken(error)))) => {
+                return Err(Fault::broken(format!("broke off: {error}"), false));
+            }
+            Ok(None) => return Ok(body),
+            Err(_) => return Err(Fault::timeout("the next piece of its answer", idle)),
+        }
+    }
+}
+
+/// A streamed answer: each piece of text is passed on as it comes.
+pub(super) async fn read(
+    response: reqwest::Response,
+    settings: &Settings,
+    on_token: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Reply, Fault> {
+    use eventsource_stream::EventStreamError as Sse;
+
+    let mut events = std::pin::pin!(limited(response, MAX_RESPONSE_BYTES).eventsource());
+    let mut reply = Reply::default();
+    let mut finished = false;
+    let mut patience = settings.first_byte;
+    loop {
+        let passed_on = !reply.text.is_empty();
+        let event = match tokio::time::timeout(patience, events.next()).await {
+            Err(_) => return Err(Fault::timeout("the next piece of its answer", patience)),
+            Ok(None) => break,
+            Ok(Some(Ok(event))) => event,
+            // Whatever happens to the connection after the last piece, the answer is whole.
+            Ok(Some(Err(Sse::Transport(BodyError::Broken(_))))) if finished => break,
+            Ok(Some(Err(Sse::Transport(BodyError::TooLarge)))) => {
+                return Err(Fault::too_large(MAX_RESPONSE_BYTES));
+            }
+            Ok(Some(Err(error))) => return Err(Fault::broken(format!("broke off: {error}"), passed_on)),
+        };
+        patience = settings.idle;
+        let data = event.data.trim();
+        if data.is_empty() {
+            continue;
+        }
+        if data == "[DONE]" {
+            return Ok(reply);
+        }
+        let piece: Completion = serde_json::from_str(data).map_err(|error| {
+            Fault::broken(
+                format!("sent a piece that is not a chat completion ({error})"),
+                passed_on,
+            )
+        })?;
+        if let Some(error) = piece.error.as_ref().filter(|error| !error.is_null()) {
+            return Err(Fault::in_stream(error, passed_on));
+        }
+        let text = piece.text();
+        if !text.is_empty() {
+            on_token(&text);
+            reply.text.push_str(&text);
+        }
+        finished |= piece.finished();
+        if let Some(usage) = piece.usage() {
+            reply.usage = usage;
+        }
+    }
+    if finished {
+        Ok(reply)
+    } else {
+        Err(Fault::broken(
+            "broke off before the answer was complete",
+            !reply.text.is_empty(),
+        ))
+    }
+}
