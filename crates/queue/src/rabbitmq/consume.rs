@@ -177,20 +177,13 @@ impl RabbitConsumer {
     async fn settle(&mut self, receipts: &[Receipt], verdict: Verdict) -> Result<()> {
         let patience = self.context.patience;
         let calls = self.sources.iter_mut().enumerate().filter_map(|(index, source)| {
-            let mine = |receipt: &&Receipt| usize::try_from(receipt.source).is_ok_and(|it| it == index);
-            // Void receipts may be mixed with good ones: only the newest generation can be good.
-            let generation = receipts
-                .iter()
-                .filter(mine)
-                .map(|receipt| receipt.generation)
-                .max()?;
-            let tags: Vec<u64> = receipts
-                .iter()
-                .filter(mine)
-                .filter(|receipt| receipt.generation == generation)
-                .map(|receipt| receipt.tag)
-                .collect();
-            Some(source.settle(generation, tags, verdict, patience))
+            let generation = source.generation()?;
+            let mine = |receipt: &&Receipt| {
+                receipt.generation == generation
+                    && usize::try_from(receipt.source).is_ok_and(|it| it == index)
+            };
+            let tags: Vec<u64> = receipts.iter().filter(mine).map(|receipt| receipt.tag).collect();
+            (!tags.is_empty()).then(|| source.settle(tags, verdict, patience))
         });
         join_all(calls).await.into_iter().collect()
     }

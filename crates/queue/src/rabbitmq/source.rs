@@ -275,15 +275,19 @@ impl Source {
         }
     }
 
-    /// Settles those of `tags` that are open under `generation`; others are void.
+    /// Which opening deliveries are of now.
+    pub(super) fn generation(&self) -> Option<u64> {
+        self.open.as_ref().map(|open| open.generation)
+    }
+
+    /// Settles those of `tags` that are open; the caller made sure that they are of this generation.
     pub(super) async fn settle(
         &mut self,
-        generation: u64,
         tags: impl IntoIterator<Item = u64>,
         verdict: Verdict,
         patience: Duration,
     ) -> Result<()> {
-        let Some(open) = self.open.as_mut().filter(|open| open.generation == generation) else {
+        let Some(open) = self.open.as_mut() else {
             return Ok(());
         };
         let frames = open.outstanding.settle(tags);
@@ -314,11 +318,8 @@ impl Source {
             return;
         }
         let garbage = std::mem::take(&mut self.garbage);
-        let Some(generation) = self.open.as_ref().map(|open| open.generation) else {
-            return;
-        };
         // An error loses the channel; the garbage comes again and is dropped then.
-        let _ = self.settle(generation, garbage, Verdict::Drop, patience).await;
+        let _ = self.settle(garbage, Verdict::Drop, patience).await;
     }
 
     /// Stops the flow and gives the buffer back. If that fails the channel goes, which gives it back as well.
@@ -328,7 +329,7 @@ impl Source {
         }
         let Some(open) = self.open.as_mut() else { return };
         let Some(mut flow) = open.flow.take() else { return };
-        let (channel, generation) = (open.channel.clone(), open.generation);
+        let channel = open.channel.clone();
         let stopped = within("queue.pause", patience, async {
             channel
                 .basic_cancel(flow.tag(), BasicCancelOptions::default())
@@ -343,7 +344,7 @@ impl Source {
         .await;
         let tags: Vec<u64> = self.buffer.drain(..).map(|(tag, _)| tag).collect();
         let settled = match stopped {
-            Ok(()) => self.settle(generation, tags, Verdict::Return, patience).await,
+            Ok(()) => self.settle(tags, Verdict::Return, patience).await,
             Err(error) => Err(error),
         };
         if let Err(error) = settled {
