@@ -1,0 +1,98 @@
+//! The HTTP API: routes, their order of layers, and what answers when nothing matches.
+//!
+//! Each call is one function beside its OpenAPI description, so that a mounted route without a description cannot
+//! exist. Errors become statuses in [`problem`] only.
+
+pub(crate) mod auth;
+pub(crate) mod body;
+mod docs;
+pub(crate) mod fleet;
+mod flows;
+mod health;
+mod keys;
+pub(crate) mod limits;
+pub(crate) mod problem;
+pub(crate) mod query;
+pub(crate) mod runs;
+
+use std::any::Any;
+
+use axum::extract::{OriginalUri, Request};
+use axum::http::Method;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::Shared;
+use docs::{Document, Rendered};
+use problem::{Code, Problem};
+
+/// The whole API.
+pub(crate) fn router(app: Shared) -> anyhow::Result<Router> {
+    let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(flows::list_flows))
+        .routes(routes!(flows::get_flow, flows::put_flow, flows::delete_flow))
+        .routes(routes!(flows::get_flow_version))
+        .routes(routes!(runs::list::list_runs, runs::submit::submit_run))
+        .routes(routes!(runs::batch::submit_batch))
+        .routes(routes!(runs::cancel::cancel_runs))
+        .routes(routes!(runs::replay::replay_runs))
+        .routes(routes!(runs::get::get_run))
+        .routes(routes!(runs::events::run_events))
+        .routes(routes!(runs::explain::explain_run))
+        .routes(routes!(runs::cancel::cancel_run))
+        .routes(routes!(runs::replay::replay_run))
+        .routes(routes!(fleet::fleet))
+        .routes(routes!(fleet::fleet_workers))
+        .routes(routes!(keys::list_keys, keys::create_key))
+        .routes(routes!(keys::revoke_key))
+        .routes(routes!(keys::audit_log))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(docs::openapi))
+        .routes(routes!(docs::docs))
+        .routes(routes!(docs::landing))
+        .split_for_parts();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    let rendered = Rendered(serde_json::to_vec(&document)?.into());
+    Ok(router
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(Extension(rendered))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(app.clone(), limits::admit))
+        .layer(from_fn(limits::observe))
+        .with_state(app))
+}
+
+async fn no_such_path(method: Method, OriginalUri(uri): OriginalUri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::not_found(format!(
+        "there is no call {method} {path}: see /docs for those there are"
+    ))
+}
+
+async fn wrong_method(request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(200).collect();
+    let detail = format!(
+        "{path} does not take {}: the header Allow has what it takes",
+        request.method()
+    );
+    Problem::new(Code::MethodNotAllowed, detail)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature the layer asks for")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let what = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    tracing::error!(panic = what, "a request panicked");
+    Problem::internal().into_response()
+}

@@ -1,0 +1,80 @@
+//! `flowfleet-dispatcher`: reads its settings, opens the backends, serves until told to stop.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Parser;
+use flowfleet_dispatcher::{Config, Deps, Dispatcher};
+use flowfleet_runtime::{Readiness, Shutdown, prometheus, settings, telemetry, tls};
+
+const EXAMPLES: &str = "\
+Examples:
+  flowfleet-dispatcher
+      SQLite, memory queue and bus: for a look (workers then live in the same process: `flowfleet up`)
+  flowfleet-dispatcher --config dispatcher.toml --listen 0.0.0.0:7700
+      with settings from a file; needs an API key in the store (`flowfleet keys create`)
+  FLOWFLEET_STORE_URL=postgres://db/flowfleet FLOWFLEET_QUEUE_URL=amqp://mq FLOWFLEET_BUS_URL=redis://cache \\
+    flowfleet-dispatcher
+      with settings from the environment: every key is also FLOWFLEET_<KEY>, or FLOWFLEET_<KEY>_FILE
+  flowfleet-dispatcher --print-config
+      what is in force, with passwords masked";
+
+/// The Flowfleet dispatcher: HTTP API, relay, scheduler, reaper, reconciler.
+#[derive(Debug, Parser)]
+#[command(name = "flowfleet-dispatcher", version, about, after_help = EXAMPLES)]
+struct Arguments {
+    /// A TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the API listens, such as 127.0.0.1:7700
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Print the settings in force, passwords masked, and exit
+    #[arg(long)]
+    print_config: bool,
+}
+
+#[expect(clippy::print_stdout, reason = "--print-config answers on standard output")]
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let flags = arguments
+        .listen
+        .map(|listen| ("listen".to_owned(), listen.into()))
+        .into_iter()
+        .collect();
+    let config: Config = settings::load(arguments.config.as_deref(), flags)?;
+    config.check()?;
+    if arguments.print_config {
+        print!("{}", settings::print_redacted(&config));
+        return Ok(());
+    }
+    tls::install();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let telemetry = telemetry::init("flowfleet-dispatcher", &config.log, config.log_format)?;
+    let shutdown = Shutdown::on_signals();
+    let deps = Deps {
+        store: flowfleet_store::open(config.store_url.expose(), flowfleet_store::Options::default())
+            .await
+            .context("store_url")?,
+        queue: flowfleet_queue::open(config.queue_url.expose(), flowfleet_queue::Options::default())
+            .await
+            .context("queue_url")?,
+        bus: flowfleet_bus::open(config.bus_url.expose())
+            .await
+            .context("bus_url")?,
+        blob: flowfleet_blob::open(config.blob_url.expose())
+            .await
+            .context("blob_url")?,
+        prometheus: prometheus::install()?,
+        readiness: Readiness::default(),
+    };
+    let result = Dispatcher::bind(config, deps).await?.run(shutdown).await;
+    telemetry.shutdown();
+    result
+}

@@ -1,0 +1,164 @@
+//! Which version a run means, and its compiled plan. Both are cached: what a name means for at most a second (and
+//! never across a change made here), plans by digest for as long as they fit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flowfleet_core::flow::FlowRef;
+use flowfleet_core::port::{FlowRecord, Store};
+use flowfleet_core::{FlowName, FlowVersion, PortError, Tenant};
+use flowfleet_engine::{CompileLimits, EngineKind, FlowError, Plan, compile};
+use moka::future::Cache;
+use tokio::sync::Semaphore;
+
+use crate::api::problem::{Code, ErrorItem, Problem};
+
+/// How stale the newest version may be when another dispatcher changed it.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+/// Bytes of documents whose plans are kept.
+const PLAN_BYTES: u64 = 256 << 20;
+/// Documents compiled at once: each may be 16 MiB and take a while.
+const COMPILERS: usize = 2;
+
+/// A flow that a run may be submitted to.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    pub version: FlowVersion,
+    pub plan: Arc<Plan>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    generation: u64,
+    tenant: Tenant,
+    name: FlowName,
+    version: Option<u32>,
+}
+
+#[derive(Debug)]
+enum Miss {
+    NoSuchFlow,
+    Port(PortError),
+}
+
+/// Resolves flows and compiles documents.
+#[derive(Debug)]
+pub(crate) struct Flows {
+    store: Arc<dyn Store>,
+    limits: CompileLimits,
+    /// Grows with every change made here, so that a look-up that began before it is not found after it.
+    generation: AtomicU64,
+    records: Cache<Key, Arc<FlowRecord>>,
+    plans: Cache<String, (Arc<Plan>, u32)>,
+    compilers: Semaphore,
+}
+
+impl Flows {
+    pub(crate) fn new(store: Arc<dyn Store>, limits: CompileLimits) -> Self {
+        let weigh = |digest: &String, (_, size): &(Arc<Plan>, u32)| size.saturating_add(digest.len() as u32);
+        Self {
+            store,
+            limits,
+            generation: AtomicU64::new(0),
+            records: Cache::builder()
+                .max_capacity(10_000)
+                .time_to_live(FRESH_FOR)
+                .build(),
+            plans: Cache::builder().max_capacity(PLAN_BYTES).weigher(weigh).build(),
+            compilers: Semaphore::new(COMPILERS),
+        }
+    }
+
+    /// A flow was stored or deleted here: what names mean is looked up anew.
+    pub(crate) fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The flow a run means, ready to check requests. Problems point to `/flow`.
+    pub(crate) async fn resolve(&self, tenant: &Tenant, flow: &FlowRef) -> Result<Resolved, Problem> {
+        let key = Key {
+            generation: self.generation.load(Ordering::SeqCst),
+            tenant: tenant.clone(),
+            name: flow.name.clone(),
+            version: flow.version,
+        };
+        let look = async {
+            let record = self
+                .store
+                .flow(tenant, &flow.name, flow.version)
+                .await
+                .map_err(Miss::Port)?;
+            record.map(Arc::new).ok_or(Miss::NoSuchFlow)
+        };
+        let record = match self.records.try_get_with(key, look).await {
+            Ok(record) => record,
+            Err(miss) => {
+                return Err(match &*miss {
+                    Miss::Port(error) => error.into(),
+                    Miss::NoSuchFlow => {
+                        let detail = format!(
+                            "there is no flow {flow}: upload it with PUT /v1/flows/{}",
+                            flow.name
+                        );
+                        Problem::of(Code::FlowNotFound, vec![ErrorItem::new("/flow", detail)])
+                    }
+                });
+            }
+        };
+        let version = record.flow.clone();
+        let plan = self.plan(tenant, &version).await?;
+        if plan.engine() == EngineKind::Python {
+            let detail = format!("the flow {flow} needs the Python engine, which is not available");
+            return Err(Problem::of(
+                Code::FlowUnsupported,
+                vec![ErrorItem::new("/flow", detail)],
+            ));
+        }
+        Ok(Resolved { version, plan })
+    }
+
+    /// The plan of a stored version.
+    pub(crate) async fn plan(&self, tenant: &Tenant, version: &FlowVersion) -> Result<Arc<Plan>, Problem> {
+        if let Some((plan, _)) = self.plans.get(&version.digest).await {
+            return Ok(plan);
+        }
+        let Some(document) = self.store.flow_document(tenant, version).await? else {
+            tracing::error!(flow = %version.name, version = version.version, "the document of a flow is missing");
+            return Err(Problem::internal());
+        };
+        let compiled = self.compile(&version.digest, document).await?;
+        compiled.map_err(|error| {
+            let detail = format!("the stored flow can no longer be planned: {error}");
+            Problem::of(Code::FlowInvalid, vec![ErrorItem::new("/flow", detail)])
+        })
+    }
+
+    /// Compiles a document away from the runtime's threads.
+    pub(crate) async fn compile(
+        &self,
+        digest: &str,
+        document: Bytes,
+    ) -> Result<Result<Arc<Plan>, FlowError>, Problem> {
+        if let Some((plan, _)) = self.plans.get(digest).await {
+            return Ok(Ok(plan));
+        }
+        let Ok(_turn) = self.compilers.acquire().await else {
+            return Err(Problem::internal());
+        };
+        let limits = self.limits.clone();
+        let size = u32::try_from(document.len()).unwrap_or(u32::MAX);
+        let compiled = tokio::task::spawn_blocking(move || compile(&document, &limits)).await;
+        let plan = match compiled {
+            Ok(Ok(plan)) => Arc::new(plan),
+            Ok(Err(error)) => return Ok(Err(error)),
+            Err(panic) => {
+                tracing::error!(error = %panic, digest, "compiling a flow panicked");
+                return Err(Problem::internal());
+            }
+        };
+        self.plans.insert(digest.to_owned(), (plan.clone(), size)).await;
+        Ok(Ok(plan))
+    }
+}

@@ -1,0 +1,98 @@
+//! Compares what the store says is queued with what the broker holds (invariant I1): messages that were lost, by a
+//! purge or a broker that forgot, are published again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use flowfleet_core::QueueName;
+use flowfleet_core::error::PortError;
+use tokio_util::sync::CancellationToken;
+
+use super::{Upkeep, pause, seconds};
+use crate::metrics::REPUBLISHED;
+
+/// Runs published again in one row.
+const RUNS: u32 = 5_000;
+
+/// Looks in a row that must find too few messages: one may fall between a claim and its acknowledgement.
+const LOOKS: u32 = 2;
+
+pub(super) async fn run(upkeep: &Upkeep, stop: &CancellationToken) {
+    if upkeep.queue_is_memory {
+        rebuild(upkeep, stop).await;
+    }
+    let mut short: HashMap<QueueName, u32> = HashMap::new();
+    while pause(seconds(upkeep.intervals.reconcile_s), stop).await {
+        if let Err(error) = look(upkeep, &mut short).await {
+            tracing::debug!(%error, "the backlog cannot be compared");
+        }
+    }
+}
+
+/// Fills a queue that starts empty with everything that is queued.
+async fn rebuild(upkeep: &Upkeep, stop: &CancellationToken) {
+    let began = Instant::now();
+    loop {
+        match fill(upkeep, began).await {
+            Ok(0) => return,
+            Ok(runs) => tracing::info!(runs, "the queue was rebuilt from the store"),
+            Err(error) => {
+                tracing::warn!(%error, "the queue cannot be rebuilt yet");
+            }
+        }
+        if !pause(seconds(upkeep.intervals.schedule_s), stop).await {
+            return;
+        }
+    }
+}
+
+/// Publishes each queued run whose message is from before `began`.
+async fn fill(upkeep: &Upkeep, began: Instant) -> Result<u64, PortError> {
+    let mut published = 0;
+    for (queue, _) in queued(upkeep).await? {
+        // The age grows with this loop, so that what it has published is not found again.
+        while let Some(row) = upkeep.store.republish(&queue, began.elapsed(), RUNS).await? {
+            published += row.envelopes.len() as u64;
+            upkeep.relay.send(row);
+            upkeep.relay.idle().await;
+        }
+    }
+    Ok(published)
+}
+
+async fn look(upkeep: &Upkeep, short: &mut HashMap<QueueName, u32>) -> Result<(), PortError> {
+    let queued = queued(upkeep).await?;
+    short.retain(|queue, _| queued.contains_key(queue));
+    let age = seconds(upkeep.intervals.reconcile_age_s);
+    for (queue, wanted) in queued {
+        let depth = upkeep.queue.depth(&queue).await?.total();
+        if depth >= wanted {
+            short.remove(&queue);
+            continue;
+        }
+        let looks = short.entry(queue.clone()).or_default();
+        *looks += 1;
+        if *looks < LOOKS {
+            continue;
+        }
+        let missing = u32::try_from(wanted - depth).unwrap_or(RUNS).min(RUNS);
+        if let Some(row) = upkeep.store.republish(&queue, age, missing).await? {
+            let runs = row.envelopes.len();
+            tracing::info!(%queue, queued = wanted, depth, runs, "publishing again what the broker does not hold");
+            metrics::counter!(REPUBLISHED, "reason" => "reconcile").increment(runs as u64);
+            upkeep.relay.send(row);
+        }
+    }
+    Ok(())
+}
+
+/// Queued runs by queue.
+async fn queued(upkeep: &Upkeep) -> Result<BTreeMap<QueueName, u64>, PortError> {
+    let mut sums = BTreeMap::new();
+    for line in upkeep.store.backlog().await? {
+        if line.queued > 0 {
+            *sums.entry(line.queue).or_default() += line.queued;
+        }
+    }
+    Ok(sums)
+}
