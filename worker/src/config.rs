@@ -64,7 +64,12 @@ impl Default for Config {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadConfig {
     #[error("{key} must be between {least} and {most}, found {found}")]
-    Range { key: &'static str, least: &'static str, most: &'static str, found: String },
+    Range {
+        key: &'static str,
+        least: &'static str,
+        most: &'static str,
+        found: String,
+    },
     #[error("lifecycle {0:?} is not known: use local, spot, on_demand or fargate")]
     Lifecycle(String),
     #[error("queues must name at least one queue")]
@@ -76,11 +81,38 @@ pub enum BadConfig {
 impl Config {
     pub fn check(&self) -> Result<(), BadConfig> {
         let range = |key, fine: bool, least, most, found: String| {
-            if fine { Ok(()) } else { Err(BadConfig::Range { key, least, most, found }) }
+            if fine {
+                Ok(())
+            } else {
+                Err(BadConfig::Range {
+                    key,
+                    least,
+                    most,
+                    found,
+                })
+            }
         };
-        range("slots", (1..=10_000).contains(&self.slots), "1", "10000", self.slots.to_string())?;
-        range("lease_s", (0.2..=3600.0).contains(&self.lease_s), "0.2", "3600", self.lease_s.to_string())?;
-        range("drain_s", (0.0..=86_400.0).contains(&self.drain_s), "0", "86400", self.drain_s.to_string())?;
+        range(
+            "slots",
+            (1..=10_000).contains(&self.slots),
+            "1",
+            "10000",
+            self.slots.to_string(),
+        )?;
+        range(
+            "lease_s",
+            (0.2..=3600.0).contains(&self.lease_s),
+            "0.2",
+            "3600",
+            self.lease_s.to_string(),
+        )?;
+        range(
+            "drain_s",
+            (0.0..=86_400.0).contains(&self.drain_s),
+            "0",
+            "86400",
+            self.drain_s.to_string(),
+        )?;
         if !["local", "spot", "on_demand", "fargate"].contains(&self.lifecycle.as_str()) {
             return Err(BadConfig::Lifecycle(self.lifecycle.clone()));
         }
@@ -88,14 +120,24 @@ impl Config {
     }
 
     pub(crate) fn queue_names(&self) -> Result<Vec<QueueName>, BadConfig> {
-        let mut names: Vec<QueueName> = self.queues.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        let mut names: Vec<QueueName> = self
+            .queues
+            .iter()
+            .map(|name| name.parse())
+            .collect::<Result<_, _>>()?;
         names.sort();
         names.dedup();
-        if names.is_empty() { Err(BadConfig::NoQueue) } else { Ok(names) }
+        if names.is_empty() {
+            Err(BadConfig::NoQueue)
+        } else {
+            Ok(names)
+        }
     }
 
     pub(crate) fn term(&self) -> Term {
-        Term { ttl: Duration::from_secs_f64(self.lease_s) }
+        Term {
+            ttl: Duration::from_secs_f64(self.lease_s),
+        }
     }
 
     pub(crate) fn drain(&self) -> Duration {
@@ -193,14 +235,25 @@ impl Args {
         set("queue_url", self.queue_url.map(Value::String));
         set("bus_url", self.bus_url.map(Value::String));
         set("blob_url", self.blob_url.map(Value::String));
-        set("queues", self.queues.map(|names| Value::Array(names.into_iter().map(Value::String).collect())));
+        set(
+            "queues",
+            self.queues
+                .map(|names| Value::Array(names.into_iter().map(Value::String).collect())),
+        );
         set("slots", self.slots.map(|n| Value::Integer(n.into())));
         set("lease_s", self.lease_s.map(Value::Float));
         set("drain_s", self.drain_s.map(Value::Float));
-        set("admin_listen", self.admin_listen.map(|address| Value::String(address.to_string())));
+        set(
+            "admin_listen",
+            self.admin_listen
+                .map(|address| Value::String(address.to_string())),
+        );
         set("log", self.log.map(Value::String));
         let format = self.log_format.map(Value::try_from).transpose();
-        set("log_format", format.map_err(|error| ConfigError::Defaults(error.to_string()))?);
+        set(
+            "log_format",
+            format.map_err(|error| ConfigError::Defaults(error.to_string()))?,
+        );
         set("lifecycle", self.lifecycle.map(Value::String));
         set("name", self.name.map(Value::String));
         Ok(flags)
@@ -214,11 +267,26 @@ mod tests {
     #[test]
     fn defaults_are_valid_and_flags_win() {
         Config::default().check().unwrap();
-        let args = ["flowfleet-worker", "--slots", "7", "--queues", "b,a,b", "--lease-s", "3", "--log-format", "json"];
+        let args = [
+            "flowfleet-worker",
+            "--slots",
+            "7",
+            "--queues",
+            "b,a,b",
+            "--lease-s",
+            "3",
+            "--log-format",
+            "json",
+        ];
         let config = Args::try_parse_from(args).unwrap().load().unwrap();
         assert_eq!((config.slots, config.lease_s), (7, 3.0));
         assert_eq!(config.log_format, LogFormat::Json);
-        let names: Vec<String> = config.queue_names().unwrap().iter().map(ToString::to_string).collect();
+        let names: Vec<String> = config
+            .queue_names()
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(names, ["a", "b"]);
     }
 
@@ -230,11 +298,17 @@ mod tests {
             config.check().unwrap_err().to_string()
         };
         for (refused, said) in [
-            (with(|c| c.slots = 0), "slots must be between 1 and 10000, found 0"),
+            (
+                with(|c| c.slots = 0),
+                "slots must be between 1 and 10000, found 0",
+            ),
             (with(|c| c.lease_s = 0.0), "lease_s must be"),
             (with(|c| c.lease_s = f64::NAN), "lease_s must be"),
             (with(|c| c.drain_s = -1.0), "drain_s must be"),
-            (with(|c| c.lifecycle = "cheap".into()), "lifecycle \"cheap\" is not known"),
+            (
+                with(|c| c.lifecycle = "cheap".into()),
+                "lifecycle \"cheap\" is not known",
+            ),
             (with(|c| c.queues.clear()), "at least one queue"),
             (with(|c| c.queues = vec!["a b".into()]), "queues:"),
         ] {

@@ -60,7 +60,11 @@ async fn finish(inner: &Inner, shutdown: &Shutdown, runs: Option<&mut JoinSet<()
         }
         None => "forced",
     };
-    let patience = if shutdown.stop.is_cancelled() { AT_ONCE } else { FLUSH };
+    let patience = if shutdown.stop.is_cancelled() {
+        AT_ONCE
+    } else {
+        FLUSH
+    };
     let flushed = async { tokio::join!(inner.relay.idle(), inner.live.idle()) };
     if tokio::time::timeout(patience, flushed).await.is_err() {
         tracing::warn!("some messages are not published: the dispatcher's sweep will find them");
@@ -87,7 +91,10 @@ async fn empty(inner: &Inner, shutdown: &Shutdown, runs: &mut JoinSet<()>) -> &'
     if handed_back {
         return "handed_back";
     }
-    tracing::warn!(runs = runs.len(), "not handed back in time: their leases will run out");
+    tracing::warn!(
+        runs = runs.len(),
+        "not handed back in time: their leases will run out"
+    );
     runs.abort_all();
     "forced"
 }

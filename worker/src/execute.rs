@@ -58,7 +58,9 @@ async fn attempt(inner: &Inner, run: &ClaimedRun, held: &HeldRun) {
     let queue = run.queue.as_str();
     metrics::run_started(queue, seconds_between(run.queued_at, Timestamp::now()));
     let (mut reports, reporter) = Reports::new(run.lease, Arc::clone(&inner.live));
-    let timeout = Duration::try_from_secs_f64(run.settings.timeout_s).unwrap_or(NEVER).min(NEVER);
+    let timeout = Duration::try_from_secs_f64(run.settings.timeout_s)
+        .unwrap_or(NEVER)
+        .min(NEVER);
     let verdict = {
         let acting = Box::pin(AssertUnwindSafe(act(inner, run, &mut reports, reporter)).catch_unwind());
         tokio::select! {
@@ -75,18 +77,39 @@ async fn attempt(inner: &Inner, run: &ClaimedRun, held: &HeldRun) {
     }
     held.ending();
     let (nodes, events) = reports.rest(inner, outcome::keeps_checkpoints(&verdict)).await;
-    let usage = Usage { input_tokens: reports.usage.input_tokens, output_tokens: reports.usage.output_tokens };
-    let left = Leavings { nodes, events, usage, nodes_reused: reports.nodes_reused };
+    let usage = Usage {
+        input_tokens: reports.usage.input_tokens,
+        output_tokens: reports.usage.output_tokens,
+    };
+    let left = Leavings {
+        nodes,
+        events,
+        usage,
+        nodes_reused: reports.nodes_reused,
+    };
     if let Verdict::Failed { error, retryable } = &verdict {
-        tracing::info!(code = error.code, retryable, node = error.node, "attempt failed: {}", error.message);
+        tracing::info!(
+            code = error.code,
+            retryable,
+            node = error.node,
+            "attempt failed: {}",
+            error.message
+        );
     }
     let (end, because) = outcome::end(run, verdict, left, rand::random());
     match inner.journal.end(run.lease, end).await {
         Written::Applied(last) => {
             metrics::attempt_ended(queue, because, last, began.elapsed());
-            tracing::debug!(because = because.as_str(), took_s = began.elapsed().as_secs_f64(), "attempt ended");
+            tracing::debug!(
+                because = because.as_str(),
+                took_s = began.elapsed().as_secs_f64(),
+                "attempt ended"
+            );
         }
-        Written::Stale => tracing::warn!(because = because.as_str(), "the end came too late: the lease was lost"),
+        Written::Stale => tracing::warn!(
+            because = because.as_str(),
+            "the end came too late: the lease was lost"
+        ),
         Written::Refused => {}
     }
 }
@@ -101,7 +124,10 @@ async fn act(inner: &Inner, run: &ClaimedRun, reports: &mut Reports, reporter: R
         Ok(request) => request,
         Err(error) => {
             tracing::error!(%error, "the input of this run cannot be read");
-            return outcome::internal("input_unreadable", "the input of this run cannot be read from the store");
+            return outcome::internal(
+                "input_unreadable",
+                "the input of this run cannot be read from the store",
+            );
         }
     };
     let resume = resume(inner, run).await;
@@ -146,13 +172,20 @@ async fn request(inner: &Inner, run: &ClaimedRun) -> Result<Request, PortError> 
 async fn resume(inner: &Inner, run: &ClaimedRun) -> BTreeMap<String, NodeOutput> {
     let mut outputs = BTreeMap::new();
     for checkpoint in &run.checkpoints {
-        let opened = until_there("checkpoint", || payload::open(&*inner.deps.blob, &checkpoint.output)).await;
+        let opened = until_there("checkpoint", || {
+            payload::open(&*inner.deps.blob, &checkpoint.output)
+        })
+        .await;
         let read = opened.map_err(|error| error.to_string());
         match read.and_then(|value| serde_json::from_value(value).map_err(|error| error.to_string())) {
             Ok(output) => {
                 outputs.insert(checkpoint.node.clone(), output);
             }
-            Err(error) => tracing::warn!(error, node = checkpoint.node, "checkpoint not readable: executed again"),
+            Err(error) => tracing::warn!(
+                error,
+                node = checkpoint.node,
+                "checkpoint not readable: executed again"
+            ),
         }
     }
     outputs
@@ -173,8 +206,9 @@ async fn drive(
     let _cancelled = cancel.clone().drop_guard();
     let run_id = run.lease.run.to_string();
     let services = &inner.deps.services;
-    let mut flow =
-        Box::pin(flowfleet_engine::execute(plan, request, resume, &run_id, services, reporter, cancel));
+    let mut flow = Box::pin(flowfleet_engine::execute(
+        plan, request, resume, &run_id, services, reporter, cancel,
+    ));
     loop {
         tokio::select! {
             // The flow first: one that ends without ever waiting is written in one go with its end.
@@ -188,10 +222,16 @@ async fn drive(
 async fn sealed(inner: &Inner, run: &ClaimedRun, outcome: Outcome) -> Verdict {
     let blob = &*inner.deps.blob;
     let Ok(outputs) = serde_json::to_value(&outcome.outputs) else {
-        return outcome::internal("output_unwritable", "the outputs of this run cannot be written as JSON");
+        return outcome::internal(
+            "output_unwritable",
+            "the outputs of this run cannot be written as JSON",
+        );
     };
     let id = run.lease.run;
-    let output = until_there("output", || payload::seal(blob, id, "output", outcome.output.clone())).await;
+    let output = until_there("output", || {
+        payload::seal(blob, id, "output", outcome.output.clone())
+    })
+    .await;
     let outputs = until_there("outputs", || payload::seal(blob, id, "outputs", outputs.clone())).await;
     match (output, outputs) {
         (Ok(output), Ok(outputs)) => Verdict::Done { output, outputs },
@@ -204,7 +244,12 @@ async fn sealed(inner: &Inner, run: &ClaimedRun, outcome: Outcome) -> Verdict {
 
 fn panicked(panic: &(dyn Any + Send)) -> Verdict {
     let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let text = text
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
     tracing::error!(panic = text, "execution panicked");
-    outcome::internal("panic", "the worker met a fault of its own while it executed this run")
+    outcome::internal(
+        "panic",
+        "the worker met a fault of its own while it executed this run",
+    )
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flowfleet_core::RunId;
 use flowfleet_core::lease::Lease;
 use flowfleet_core::port::Renewal;
-use flowfleet_core::RunId;
 use flowfleet_runtime::backoff::Backoff;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
@@ -111,7 +111,8 @@ fn cancels(inner: Arc<Inner>) -> BoxStream<'static, RunId> {
 /// not anybody answers.
 pub(crate) async fn lapse(inner: Arc<Inner>, ending: CancellationToken) {
     let ttl = inner.config.term().ttl;
-    let mut ticks = tokio::time::interval((ttl / 20).clamp(Duration::from_millis(10), Duration::from_secs(1)));
+    let mut ticks =
+        tokio::time::interval((ttl / 20).clamp(Duration::from_millis(10), Duration::from_secs(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while ending.run_until_cancelled(ticks.tick()).await.is_some() {
         for lease in inner.held.lapse(ttl, Instant::now()) {

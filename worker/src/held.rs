@@ -60,8 +60,19 @@ impl Held {
                 entry.stop.set(Stop::Lost);
             }
         }
-        entries.insert(lease, Entry { confirmed, ending: false, stop: Arc::clone(&stop) });
-        HeldRun { held: Arc::clone(self), lease, stop }
+        entries.insert(
+            lease,
+            Entry {
+                confirmed,
+                ending: false,
+                stop: Arc::clone(&stop),
+            },
+        );
+        HeldRun {
+            held: Arc::clone(self),
+            lease,
+            stop,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -74,7 +85,11 @@ impl Held {
 
     /// Leases of these runs, if they are held.
     pub(crate) fn leases_of(&self, runs: &[RunId]) -> Vec<Lease> {
-        self.lock().keys().filter(|lease| runs.contains(&lease.run)).copied().collect()
+        self.lock()
+            .keys()
+            .filter(|lease| runs.contains(&lease.run))
+            .copied()
+            .collect()
     }
 
     /// The store prolonged a lease in answer to a call sent at `at`.
@@ -87,7 +102,9 @@ impl Held {
     /// Stops an execution. False when it is not held, is stopping already, or is ending: then the write of its end
     /// decides.
     pub(crate) fn stop(&self, lease: &Lease, why: Stop) -> bool {
-        self.lock().get(lease).is_some_and(|entry| !entry.ending && entry.stop.set(why))
+        self.lock()
+            .get(lease)
+            .is_some_and(|entry| !entry.ending && entry.stop.set(why))
     }
 
     pub(crate) fn stop_all(&self, why: Stop) {
@@ -100,7 +117,9 @@ impl Held {
     pub(crate) fn lapse(&self, ttl: Duration, now: Instant) -> Vec<Lease> {
         let lapsed = |entry: &Entry| !entry.ending && now.saturating_duration_since(entry.confirmed) >= ttl;
         let entries = self.lock();
-        let lapsed = entries.iter().filter(|(_, entry)| lapsed(entry) && entry.stop.set(Stop::Lost));
+        let lapsed = entries
+            .iter()
+            .filter(|(_, entry)| lapsed(entry) && entry.stop.set(Stop::Lost));
         lapsed.map(|(lease, _)| *lease).collect()
     }
 }
@@ -144,7 +163,11 @@ mod tests {
     const TTL: Duration = Duration::from_secs(30);
 
     fn lease(epoch: u64, run: RunId) -> Lease {
-        Lease { run, attempt: 1, epoch }
+        Lease {
+            run,
+            attempt: 1,
+            epoch,
+        }
     }
 
     #[test]
@@ -154,7 +177,10 @@ mod tests {
         let run = held.hold(lease(1, RunId::generate()), start);
         held.confirm(&run.lease, start + TTL / 3);
         held.confirm(&run.lease, start);
-        assert!(held.lapse(TTL, start + TTL).is_empty(), "an older confirmation takes nothing back");
+        assert!(
+            held.lapse(TTL, start + TTL).is_empty(),
+            "an older confirmation takes nothing back"
+        );
         assert_eq!(held.lapse(TTL, start + TTL / 3 + TTL), [run.lease]);
         assert!(held.lapse(TTL, start + TTL * 9).is_empty(), "said once");
         assert_eq!(run.stopped().now_or_never(), Some(Stop::Lost));

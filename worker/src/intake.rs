@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flowfleet_core::RunId;
 use flowfleet_core::error::PortError;
 use flowfleet_core::port::{Claim, Consumer, Delivery, Receipt};
-use flowfleet_core::RunId;
 use flowfleet_runtime::backoff::Backoff;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
@@ -35,7 +35,10 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
     let mut runs = JoinSet::new();
     let mut backoff = Backoff::default();
     let prefetch = u16::try_from(inner.config.slots.min(PREFETCH)).unwrap_or(u16::MAX);
-    inner.deps.readiness.set("consuming", Err("not consuming yet".to_owned()));
+    inner
+        .deps
+        .readiness
+        .set("consuming", Err("not consuming yet".to_owned()));
     let mut booted = false;
     while !inner.draining.is_cancelled() {
         let opening = inner.deps.queue.consume(&inner.queues, prefetch);
@@ -47,7 +50,8 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
                 if !booted {
                     booted = true;
                     let lifecycle = inner.config.lifecycle.clone();
-                    metrics::histogram!(WORKER_BOOT_SECONDS, "lifecycle" => lifecycle).record(inner.made.elapsed());
+                    metrics::histogram!(WORKER_BOOT_SECONDS, "lifecycle" => lifecycle)
+                        .record(inner.made.elapsed());
                 }
                 let began = Instant::now();
                 let ended = take(&inner, &mut *consumer, &mut runs).await;
@@ -71,7 +75,11 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
 }
 
 /// Consumes until the worker drains (`Ok`) or the consumer breaks.
-async fn take(inner: &Arc<Inner>, consumer: &mut dyn Consumer, runs: &mut JoinSet<()>) -> Result<(), PortError> {
+async fn take(
+    inner: &Arc<Inner>,
+    consumer: &mut dyn Consumer,
+    runs: &mut JoinSet<()>,
+) -> Result<(), PortError> {
     let mut backoff = Backoff::default();
     loop {
         while let Some(ended) = runs.try_join_next() {
@@ -79,13 +87,19 @@ async fn take(inner: &Arc<Inner>, consumer: &mut dyn Consumer, runs: &mut JoinSe
                 tracing::error!(%error, "an execution broke off; its lease will run out");
             }
         }
-        let Some(slots) = free_slots(inner, consumer).await? else { return Ok(()) };
+        let Some(slots) = free_slots(inner, consumer).await? else {
+            return Ok(());
+        };
         let received = tokio::select! {
             biased;
             () = inner.draining.cancelled() => return Ok(()),
             received = tokio::time::timeout(CHECK, consumer.receive(slots.num_permits())) => received,
         };
-        let connected = if consumer.connected() { Ok(()) } else { Err("reconnecting to the queue".to_owned()) };
+        let connected = if consumer.connected() {
+            Ok(())
+        } else {
+            Err("reconnecting to the queue".to_owned())
+        };
         inner.deps.readiness.set("consuming", connected);
         let Ok(received) = received else { continue };
         let deliveries = received?;
@@ -125,7 +139,11 @@ async fn free_slots(
     };
     if taken.is_none() {
         consumer.pause().await?;
-        taken = inner.draining.run_until_cancelled(Arc::clone(slots).acquire_owned()).await.and_then(Result::ok);
+        taken = inner
+            .draining
+            .run_until_cancelled(Arc::clone(slots).acquire_owned())
+            .await
+            .and_then(Result::ok);
     }
     let Some(mut taken) = taken else { return Ok(None) };
     let more = slots.available_permits().min(BATCH - 1);
@@ -165,11 +183,18 @@ async fn claim_batch(inner: &Inner, ids: &[RunId]) -> Result<Vec<Claim>, PortErr
     let ttl = inner.config.term().ttl;
     let claims = tokio::time::timeout(CLAIM_PATIENCE, inner.deps.store.claim(inner.id, ids, ttl)).await;
     let late = |_| {
-        PortError::new(flowfleet_core::Kind::Retryable, "claim", format!("no answer within {CLAIM_PATIENCE:?}"))
+        PortError::new(
+            flowfleet_core::Kind::Retryable,
+            "claim",
+            format!("no answer within {CLAIM_PATIENCE:?}"),
+        )
     };
     let claims = claims.map_err(late)??;
     if claims.len() != ids.len() {
-        return Err(PortError::bug("claim", format!("{} answers to {} claims", claims.len(), ids.len())));
+        return Err(PortError::bug(
+            "claim",
+            format!("{} answers to {} claims", claims.len(), ids.len()),
+        ));
     }
     Ok(claims)
 }
@@ -187,7 +212,13 @@ fn start(
         let held = inner.held.hold(claimed.lease, confirmed);
         let slot = slots.split(1);
         debug_assert!(slot.is_some(), "no more is received than there are slots");
-        runs.spawn(execute::run(Arc::clone(inner), *claimed, held, delivery.message.trace, slot));
+        runs.spawn(execute::run(
+            Arc::clone(inner),
+            *claimed,
+            held,
+            delivery.message.trace,
+            slot,
+        ));
     }
     inner.show_slots();
 }

@@ -154,7 +154,10 @@ impl Journal {
             return inbox.drain().collect();
         }
         let leases: Vec<Lease> = inbox.keys().take(ROUND).copied().collect();
-        leases.into_iter().filter_map(|lease| inbox.remove_entry(&lease)).collect()
+        leases
+            .into_iter()
+            .filter_map(|lease| inbox.remove_entry(&lease))
+            .collect()
     }
 
     async fn write(&self, round: Vec<(Lease, Pending)>) {
@@ -163,7 +166,9 @@ impl Journal {
         let (mut finished, mut released) = (Vec::new(), Vec::new());
         for (lease, pending) in round {
             cost += pending.cost;
-            let Pending { nodes, events, end, .. } = pending;
+            let Pending {
+                nodes, events, end, ..
+            } = pending;
             match end {
                 None => progress.push(Progress { lease, nodes, events }),
                 // Checkpoints of a run that ends are not needed any more.
@@ -222,7 +227,10 @@ impl Journal {
     }
 
     async fn write_releases(&self, items: Vec<Release>, decided: Vec<oneshot::Sender<Written>>) {
-        let store = Releases { store: &*self.store, relay: &self.relay };
+        let store = Releases {
+            store: &*self.store,
+            relay: &self.relay,
+        };
         let results = write_all(&store, &items, &self.readiness).await;
         let mut committed = Vec::with_capacity(items.len());
         for ((item, result), decided) in items.iter().zip(results).zip(decided) {
@@ -275,7 +283,10 @@ fn refused(finish: &Finish, why: &str) -> Finish {
         error: Some(RunError {
             kind: RunErrorKind::Internal,
             code: "result_refused".to_owned(),
-            message: format!("the store refused the result of this run: {}", why.replace('\0', "")),
+            message: format!(
+                "the store refused the result of this run: {}",
+                why.replace('\0', "")
+            ),
             node: None,
         }),
         usage: finish.usage,
@@ -300,7 +311,10 @@ fn weight(value: &Value) -> usize {
     32 + match value {
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(weight).sum(),
-        Value::Object(map) => map.iter().map(|(key, value)| 32 + key.len() + weight(value)).sum(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| 32 + key.len() + weight(value))
+            .sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }

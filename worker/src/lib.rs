@@ -88,7 +88,12 @@ struct Inner {
 
 impl Worker {
     pub fn new(config: Config, deps: Deps) -> Self {
-        Self { id: WorkerId::generate(), config, deps, made: Instant::now() }
+        Self {
+            id: WorkerId::generate(),
+            config,
+            deps,
+            made: Instant::now(),
+        }
     }
 
     /// Who this worker is in leases, presence and logs: new at every start.
@@ -132,7 +137,12 @@ impl Worker {
     }
 
     fn inner(self, shutdown: &Shutdown, ending: &CancellationToken) -> anyhow::Result<Arc<Inner>> {
-        let Self { id, config, deps, made } = self;
+        let Self {
+            id,
+            config,
+            deps,
+            made,
+        } = self;
         let queues = config.queue_names()?;
         let held = Arc::new(Held::default());
         let live = Arc::new(Live::new(Arc::clone(&deps.bus)));

@@ -6,9 +6,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use flowfleet_core::RunId;
 use flowfleet_core::event::RunEvent;
 use flowfleet_core::port::{Bus, Live as Message};
-use flowfleet_core::RunId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +53,10 @@ impl State {
     fn flush_tokens(&mut self) {
         self.places.clear();
         self.token_bytes = 0;
-        let tokens = self.tokens.drain(..).map(|(run, node, text)| Message::Token { run, node, text });
+        let tokens = self
+            .tokens
+            .drain(..)
+            .map(|(run, node, text)| Message::Token { run, node, text });
         self.messages.extend(tokens);
     }
 
@@ -106,7 +109,9 @@ impl Live {
             // A node's last token goes before the event that says it has finished.
             state.flush_tokens();
             let lists = committed.into_iter().filter(|events| !events.is_empty());
-            state.messages.extend(lists.map(|events| Message::Events { events }));
+            state
+                .messages
+                .extend(lists.map(|events| Message::Events { events }));
             let excess = state.messages.len().saturating_sub(MESSAGES);
             if excess > 0 {
                 state.messages.drain(..excess);

@@ -19,7 +19,11 @@ async fn main() -> anyhow::Result<()> {
     }
     let telemetry = telemetry::init("flowfleet-worker", &config.log, config.log_format)?;
     let shutdown = Shutdown::on_signals();
-    let ran = shutdown.stop.clone().run_until_cancelled_owned(open(&config)).await;
+    let ran = shutdown
+        .stop
+        .clone()
+        .run_until_cancelled_owned(open(&config))
+        .await;
     let ended = match ran {
         Some(Ok(deps)) => serve(config, deps, shutdown).await,
         Some(Err(error)) => Err(error),

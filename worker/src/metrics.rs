@@ -23,13 +23,33 @@ pub const JOURNAL_BATCH_SIZE: &str = "flowfleet_journal_batch_size";
 /// Describes them to the exporter.
 pub fn describe() {
     describe_histogram!(RUN_WAIT_SECONDS, Unit::Seconds, "From queued to started");
-    describe_histogram!(RUN_DURATION_SECONDS, Unit::Seconds, "The last attempt of a run, by outcome");
-    describe_counter!(ATTEMPTS_ENDED_TOTAL, Unit::Count, "Attempts that ended, by true reason");
-    describe_counter!(LEASES_LOST_TOTAL, Unit::Count, "Leases lost while their run was executed");
+    describe_histogram!(
+        RUN_DURATION_SECONDS,
+        Unit::Seconds,
+        "The last attempt of a run, by outcome"
+    );
+    describe_counter!(
+        ATTEMPTS_ENDED_TOTAL,
+        Unit::Count,
+        "Attempts that ended, by true reason"
+    );
+    describe_counter!(
+        LEASES_LOST_TOTAL,
+        Unit::Count,
+        "Leases lost while their run was executed"
+    );
     describe_histogram!(DRAIN_SECONDS, Unit::Seconds, "Time to drain, by result");
     describe_histogram!(WORKER_BOOT_SECONDS, Unit::Seconds, "From start to taking runs");
-    describe_counter!(LIVE_DROPPED_TOTAL, Unit::Count, "Live events dropped because the bus was away or slow");
-    describe_histogram!(JOURNAL_BATCH_SIZE, Unit::Count, "Writes of one kind in one batch to the store");
+    describe_counter!(
+        LIVE_DROPPED_TOTAL,
+        Unit::Count,
+        "Live events dropped because the bus was away or slow"
+    );
+    describe_histogram!(
+        JOURNAL_BATCH_SIZE,
+        Unit::Count,
+        "Writes of one kind in one batch to the store"
+    );
 }
 
 pub(crate) fn slots(lifecycle: &str, busy: u32, free: u32) {

@@ -17,8 +17,14 @@ const MESSAGE: usize = 4_000;
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    Done { output: Payload, outputs: Payload },
-    Failed { error: RunError, retryable: bool },
+    Done {
+        output: Payload,
+        outputs: Payload,
+    },
+    Failed {
+        error: RunError,
+        retryable: bool,
+    },
     TimedOut,
     /// Stopped from outside; never [`Stop::Lost`], after which nothing is written.
     Stopped(Stop),
@@ -36,7 +42,10 @@ pub(crate) struct Leavings {
 
 /// An error of this program or of its surroundings, not of the flow.
 pub(crate) fn internal(code: &str, message: &str) -> Verdict {
-    Verdict::Failed { error: error(RunErrorKind::Internal, code, message, None), retryable: false }
+    Verdict::Failed {
+        error: error(RunErrorKind::Internal, code, message, None),
+        retryable: false,
+    }
 }
 
 /// How the engine's errors read.
@@ -48,16 +57,27 @@ pub(crate) fn failed(failure: &flowfleet_engine::RunError) -> Verdict {
         Engine::Cancelled | Engine::Deadlock(_) => RunErrorKind::Internal,
     };
     let error = error(kind, failure.code(), &failure.to_string(), failure.node());
-    Verdict::Failed { error, retryable: failure.retryable() }
+    Verdict::Failed {
+        error,
+        retryable: failure.retryable(),
+    }
 }
 
 fn error(kind: RunErrorKind, code: &str, message: &str, node: Option<&str>) -> RunError {
-    RunError { kind, code: code.to_owned(), message: clean(message, MESSAGE), node: node.map(str::to_owned) }
+    RunError {
+        kind,
+        code: code.to_owned(),
+        message: clean(message, MESSAGE),
+        node: node.map(str::to_owned),
+    }
 }
 
 /// Whether checkpoints of the attempt are of any use after `verdict`.
 pub(crate) fn keeps_checkpoints(verdict: &Verdict) -> bool {
-    !matches!(verdict, Verdict::Done { .. } | Verdict::Stopped(Stop::Cancelled | Stop::Lost))
+    !matches!(
+        verdict,
+        Verdict::Done { .. } | Verdict::Stopped(Stop::Cancelled | Stop::Lost)
+    )
 }
 
 /// Decides what to write, and what the attempt ended because of.
@@ -92,10 +112,16 @@ pub(crate) fn end(run: &ClaimedRun, verdict: Verdict, left: Leavings, random: f6
     let none = Payload::null;
     let (error, retryable, because) = match verdict {
         Verdict::Done { output, outputs } => {
-            return (finish(Ending::Succeeded, output, outputs, None, left), EndedBecause::Succeeded);
+            return (
+                finish(Ending::Succeeded, output, outputs, None, left),
+                EndedBecause::Succeeded,
+            );
         }
         Verdict::Stopped(Stop::Cancelled) => {
-            return (finish(Ending::Cancelled, none(), none(), None, left), EndedBecause::Cancelled);
+            return (
+                finish(Ending::Cancelled, none(), none(), None, left),
+                EndedBecause::Cancelled,
+            );
         }
         Verdict::Stopped(Stop::Interrupted | Stop::Lost) => {
             let because = EndedBecause::Interrupted;
@@ -103,13 +129,26 @@ pub(crate) fn end(run: &ClaimedRun, verdict: Verdict, left: Leavings, random: f6
         }
         Verdict::Failed { error, retryable } => (error, retryable, EndedBecause::Failed),
         Verdict::TimedOut => {
-            let message = format!("the run took longer than its timeout_s of {} s", run.settings.timeout_s);
-            (error(RunErrorKind::Timeout, "run_timeout", &message, None), true, EndedBecause::TimedOut)
+            let message = format!(
+                "the run took longer than its timeout_s of {} s",
+                run.settings.timeout_s
+            );
+            (
+                error(RunErrorKind::Timeout, "run_timeout", &message, None),
+                true,
+                EndedBecause::TimedOut,
+            )
         }
     };
     let settings = &run.settings;
-    let after =
-        after_failure(&settings.retry, run.lease.attempt, settings.max_attempts, retryable, random, None);
+    let after = after_failure(
+        &settings.retry,
+        run.lease.attempt,
+        settings.max_attempts,
+        retryable,
+        random,
+        None,
+    );
     let end = match after {
         AfterFailure::RetryIn(delay) => release(because, Some(delay), Some(error), left),
         AfterFailure::Fail => finish(Ending::Failed, none(), none(), Some(error), left),
@@ -126,13 +165,25 @@ mod tests {
 
     fn run(attempt: u32, max_attempts: u32) -> ClaimedRun {
         ClaimedRun {
-            lease: Lease { run: RunId::generate(), attempt, epoch: 7 },
+            lease: Lease {
+                run: RunId::generate(),
+                attempt,
+                epoch: 7,
+            },
             tenant: Tenant::try_from("default".to_owned()).unwrap(),
-            flow: FlowVersion { name: "f".parse().unwrap(), version: 1, digest: String::new() },
+            flow: FlowVersion {
+                name: "f".parse().unwrap(),
+                version: 1,
+                digest: String::new(),
+            },
             queue: "default".parse().unwrap(),
             priority: Priority::Normal,
             input: Payload::null(),
-            settings: RunSettings { max_attempts, timeout_s: 2.5, ..RunSettings::default() },
+            settings: RunSettings {
+                max_attempts,
+                timeout_s: 2.5,
+                ..RunSettings::default()
+            },
             session_id: None,
             interruptions: 0,
             queued_at: Timestamp::UNIX_EPOCH,
@@ -142,11 +193,17 @@ mod tests {
     }
 
     fn broken(retryable: bool) -> Verdict {
-        Verdict::Failed { error: error(RunErrorKind::Node, "model_timeout", "slow", Some("n")), retryable }
+        Verdict::Failed {
+            error: error(RunErrorKind::Node, "model_timeout", "slow", Some("n")),
+            retryable,
+        }
     }
 
     fn done() -> Verdict {
-        Verdict::Done { output: Payload::null(), outputs: Payload::null() }
+        Verdict::Done {
+            output: Payload::null(),
+            outputs: Payload::null(),
+        }
     }
 
     /// Verdict, attempt of attempts: what is written, and why the attempt ended.
@@ -159,7 +216,12 @@ mod tests {
             (broken(false), 1, 3, "finish Failed Failed"),
             (Verdict::TimedOut, 1, 2, "retry TimedOut"),
             (Verdict::TimedOut, 2, 2, "finish Failed TimedOut"),
-            (Verdict::Stopped(Stop::Cancelled), 1, 3, "finish Cancelled Cancelled"),
+            (
+                Verdict::Stopped(Stop::Cancelled),
+                1,
+                3,
+                "finish Cancelled Cancelled",
+            ),
             (Verdict::Stopped(Stop::Interrupted), 3, 3, "give back Interrupted"),
         ] {
             let said = format!("{verdict:?}");
@@ -178,11 +240,22 @@ mod tests {
 
     #[test]
     fn usage_is_reported_when_the_run_ends_and_only_then() {
-        let usage = Usage { input_tokens: 3, output_tokens: 4 };
-        let left = || Leavings { usage, nodes_reused: 2, ..Leavings::default() };
-        let (End::Finish(finish), _) = end(&run(1, 1), broken(true), left(), 0.0) else { panic!("finish") };
+        let usage = Usage {
+            input_tokens: 3,
+            output_tokens: 4,
+        };
+        let left = || Leavings {
+            usage,
+            nodes_reused: 2,
+            ..Leavings::default()
+        };
+        let (End::Finish(finish), _) = end(&run(1, 1), broken(true), left(), 0.0) else {
+            panic!("finish")
+        };
         assert_eq!((finish.usage, finish.nodes_reused), (usage, 2));
-        let (End::Release(release), _) = end(&run(1, 2), broken(true), left(), 0.0) else { panic!("release") };
+        let (End::Release(release), _) = end(&run(1, 2), broken(true), left(), 0.0) else {
+            panic!("release")
+        };
         assert_eq!((release.usage, release.nodes_reused), (Usage::default(), 2));
     }
 
@@ -192,7 +265,10 @@ mod tests {
             panic!("finish")
         };
         let error = finish.error.unwrap();
-        assert_eq!((error.kind, error.code.as_str()), (RunErrorKind::Timeout, "run_timeout"));
+        assert_eq!(
+            (error.kind, error.code.as_str()),
+            (RunErrorKind::Timeout, "run_timeout")
+        );
         assert!(error.message.contains("2.5 s"));
     }
 }

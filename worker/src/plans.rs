@@ -38,13 +38,24 @@ pub(crate) enum NoPlan {
 
 impl Plans {
     pub(crate) fn new() -> Self {
-        let kept = Cache::builder().max_capacity(KEPT_BYTES).weigher(|_, kept: &Kept| kept.bytes).build();
+        let kept = Cache::builder()
+            .max_capacity(KEPT_BYTES)
+            .weigher(|_, kept: &Kept| kept.bytes)
+            .build();
         Self { kept }
     }
 
     /// The plan of a flow version. Runs that ask at once share one compilation; failures are not kept.
-    pub(crate) async fn get(&self, store: &dyn Store, tenant: &Tenant, flow: &FlowVersion) -> Result<Arc<Plan>, NoPlan> {
-        let kept = self.kept.try_get_with_by_ref(&flow.digest, load(store, tenant, flow)).await;
+    pub(crate) async fn get(
+        &self,
+        store: &dyn Store,
+        tenant: &Tenant,
+        flow: &FlowVersion,
+    ) -> Result<Arc<Plan>, NoPlan> {
+        let kept = self
+            .kept
+            .try_get_with_by_ref(&flow.digest, load(store, tenant, flow))
+            .await;
         kept.map(|kept| kept.plan).map_err(|error| (*error).clone())
     }
 }
@@ -56,7 +67,12 @@ async fn load(store: &dyn Store, tenant: &Tenant, flow: &FlowVersion) -> Result<
         Ok(Some(document)) => document,
         Ok(None) => return Err(never("flow_missing", format!("{named} is not in the store"))),
         Err(error) if error.is_retryable() => return Err(NoPlan::Away(Arc::new(error))),
-        Err(error) => return Err(never("flow_unreadable", format!("{named} cannot be read: {error}"))),
+        Err(error) => {
+            return Err(never(
+                "flow_unreadable",
+                format!("{named} cannot be read: {error}"),
+            ));
+        }
     };
     let bytes = u32::try_from(document.len()).unwrap_or(u32::MAX);
     let digest = flow.digest.clone();
@@ -64,13 +80,22 @@ async fn load(store: &dyn Store, tenant: &Tenant, flow: &FlowVersion) -> Result<
     let compiled = tokio::task::spawn_blocking(move || {
         let found = hex_sha256(&document);
         if found != digest {
-            return Err(("flow_digest", format!("has the digest {found}, but the run was made for {digest}")));
+            return Err((
+                "flow_digest",
+                format!("has the digest {found}, but the run was made for {digest}"),
+            ));
         }
         compile(&document, &CompileLimits::default()).map_err(|error| ("flow_invalid", error.to_string()))
     });
     match compiled.await {
-        Ok(Ok(plan)) => Ok(Kept { plan: Arc::new(plan), bytes }),
+        Ok(Ok(plan)) => Ok(Kept {
+            plan: Arc::new(plan),
+            bytes,
+        }),
         Ok(Err((code, problem))) => Err(never(code, format!("{named} cannot be run: {problem}"))),
-        Err(panic) => Err(never("internal", format!("{named} could not be compiled: {panic}"))),
+        Err(panic) => Err(never(
+            "internal",
+            format!("{named} could not be compiled: {panic}"),
+        )),
     }
 }

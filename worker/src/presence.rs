@@ -85,7 +85,13 @@ async fn announce(inner: &Inner, host: &str) {
 
 fn host(inner: &Inner) -> String {
     let configured = inner.config.name.clone();
-    let known = configured.or_else(|| std::env::var("HOSTNAME").ok()).filter(|name| !name.is_empty());
-    let kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+    let known = configured
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .filter(|name| !name.is_empty());
+    let kernel = || {
+        std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .ok()
+            .map(|name| name.trim().to_owned())
+    };
     known.or_else(kernel).unwrap_or_else(|| "unknown".to_owned())
 }

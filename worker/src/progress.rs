@@ -48,7 +48,13 @@ pub(crate) struct Reports {
 impl Reports {
     pub(crate) fn new(lease: Lease, live: Arc<Live>) -> (Self, Reporter) {
         let (sender, waiting) = unbounded_channel();
-        let reports = Self { lease, waiting, in_hand: None, usage: Usage::default(), nodes_reused: 0 };
+        let reports = Self {
+            lease,
+            waiting,
+            in_hand: None,
+            usage: Usage::default(),
+            nodes_reused: 0,
+        };
         (reports, reporter(lease.run, live, sender))
     }
 
@@ -89,7 +95,8 @@ impl Reports {
         {
             let node = match finished(progress) {
                 Some((node, output)) => {
-                    let sealed = until_there("checkpoint", || seal(inner, self.lease.run, node, output)).await;
+                    let sealed =
+                        until_there("checkpoint", || seal(inner, self.lease.run, node, output)).await;
                     kept(node, sealed)
                 }
                 None => None,
@@ -108,7 +115,9 @@ impl Reports {
             {
                 self.take(report);
             }
-            let Some((at, progress)) = self.in_hand.take() else { return (nodes, events) };
+            let Some((at, progress)) = self.in_hand.take() else {
+                return (nodes, events);
+            };
             events.extend(event(at, &progress));
             if keep && let Some((node, output)) = finished(&progress) {
                 let sealing = seal(inner, self.lease.run, node, output);
@@ -134,15 +143,29 @@ fn reporter(run: RunId, live: Arc<Live>, sender: UnboundedSender<Report>) -> Rep
 /// The node and output of a report that is worth a checkpoint.
 fn finished(progress: &Progress) -> Option<(&str, &NodeOutput)> {
     match progress {
-        Progress::NodeFinished { node, output, reused: false, .. } => Some((&node.id, output)),
+        Progress::NodeFinished {
+            node,
+            output,
+            reused: false,
+            ..
+        } => Some((&node.id, output)),
         _ => None,
     }
 }
 
-async fn seal(inner: &Inner, run: RunId, node: &str, output: &NodeOutput) -> Result<NodeCheckpoint, PortError> {
-    let value = serde_json::to_value(output).map_err(|error| PortError::bug("checkpoint", error.to_string()))?;
+async fn seal(
+    inner: &Inner,
+    run: RunId,
+    node: &str,
+    output: &NodeOutput,
+) -> Result<NodeCheckpoint, PortError> {
+    let value =
+        serde_json::to_value(output).map_err(|error| PortError::bug("checkpoint", error.to_string()))?;
     let output = payload::seal(&*inner.deps.blob, run, &format!("node-{node}"), value).await?;
-    Ok(NodeCheckpoint { node: node.to_owned(), output })
+    Ok(NodeCheckpoint {
+        node: node.to_owned(),
+        output,
+    })
 }
 
 fn kept(node: &str, sealed: Result<NodeCheckpoint, PortError>) -> Option<NodeCheckpoint> {
@@ -176,7 +199,12 @@ where
 fn event(at: Timestamp, progress: &Progress) -> Option<NewEvent> {
     let (kind, data) = match progress {
         Progress::NodeStarted { node } => (EventKind::NodeStarted, named(node)),
-        Progress::NodeFinished { node, output, reused: false, elapsed } => {
+        Progress::NodeFinished {
+            node,
+            output,
+            reused: false,
+            elapsed,
+        } => {
             let mut data = named(node);
             data["elapsed_s"] = json!((elapsed.as_secs_f64() * 1e6).round() / 1e6);
             data["preview"] = json!(preview(output));
@@ -188,7 +216,9 @@ fn event(at: Timestamp, progress: &Progress) -> Option<NewEvent> {
             data["message"] = json!(clean(&error.message, MESSAGE));
             (EventKind::NodeFailed, data)
         }
-        Progress::Token { .. } | Progress::NodeSkipped { .. } | Progress::NodeFinished { reused: true, .. } => {
+        Progress::Token { .. }
+        | Progress::NodeSkipped { .. }
+        | Progress::NodeFinished { reused: true, .. } => {
             return None;
         }
     };
@@ -226,16 +256,28 @@ mod tests {
     use flowfleet_engine::{Message, NodeError};
 
     fn node() -> NodeInfo {
-        NodeInfo { id: "Prompt-1".into(), display_name: "Prompt".into(), component: "Prompt".into() }
+        NodeInfo {
+            id: "Prompt-1".into(),
+            display_name: "Prompt".into(),
+            component: "Prompt".into(),
+        }
     }
 
     fn output(value: Value) -> NodeOutput {
-        NodeOutput { values: BTreeMap::from([("out".to_owned(), value)]), ..NodeOutput::default() }
+        NodeOutput {
+            values: BTreeMap::from([("out".to_owned(), value)]),
+            ..NodeOutput::default()
+        }
     }
 
     #[test]
     fn previews_table() {
-        let message = |text: &str| Value::Message(Message { text: text.to_owned(), ..Message::default() });
+        let message = |text: &str| {
+            Value::Message(Message {
+                text: text.to_owned(),
+                ..Message::default()
+            })
+        };
         let map = |json: Json| json.as_object().cloned().unwrap();
         for (value, expected) in [
             (message("hello\0"), "hello"),
@@ -248,7 +290,10 @@ mod tests {
             assert_eq!(preview(&output(value)), expected);
         }
         assert_eq!(preview(&NodeOutput::default()), "");
-        assert_eq!(preview(&output(message(&"é".repeat(500)))).chars().count(), PREVIEW);
+        assert_eq!(
+            preview(&output(message(&"é".repeat(500)))).chars().count(),
+            PREVIEW
+        );
     }
 
     #[test]
@@ -266,7 +311,11 @@ mod tests {
         assert_eq!(said.data["preview"], "x");
         assert_eq!(event(at, &finished(true)), None);
         assert_eq!(event(at, &Progress::NodeSkipped { node: node() }), None);
-        let error = NodeError { code: "model_timeout", message: "too slow".into(), retryable: true };
+        let error = NodeError {
+            code: "model_timeout",
+            message: "too slow".into(),
+            retryable: true,
+        };
         let failed = event(at, &Progress::NodeFailed { node: node(), error }).unwrap();
         assert_eq!(failed.data["code"], "model_timeout");
     }

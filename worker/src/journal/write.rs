@@ -85,7 +85,11 @@ pub(super) async fn write_all<T: Sync, W: Write<T>>(
     let mut results = Vec::with_capacity(items.len());
     for item in items {
         let result = until_answered(store, std::slice::from_ref(item), readiness).await;
-        results.push(result.map_err(Arc::new).and_then(|mut one| one.pop().ok_or_else(|| Arc::clone(&refused))));
+        results.push(
+            result
+                .map_err(Arc::new)
+                .and_then(|mut one| one.pop().ok_or_else(|| Arc::clone(&refused))),
+        );
     }
     results
 }

@@ -1,0 +1,259 @@
+//! A store that fails when told to, and counts what workers do with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use flowfleet_core::error::{Kind, PortError};
+use flowfleet_core::event::RunEvent;
+use flowfleet_core::port::{
+    Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, KeyRecord, KeyStore,
+    Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result, RunFilter, RunStore,
+    Store, Submission, Upkeep,
+};
+use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
+use flowfleet_core::{FlowName, FlowVersion, KeyId, Lease, QueueName, RunId, Tenant, WorkerId};
+use jiff::Timestamp;
+
+/// Delegates to a real store. Only what workers call fails.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    inner: Arc<dyn Store>,
+    /// Workers get no answer but "away".
+    pub(crate) away: AtomicBool,
+    /// Renewals say that leases are lost.
+    pub(crate) lost: AtomicBool,
+    /// Batches of more than one finish are refused, and so is every finish that has an output.
+    pub(crate) refuse_finish: AtomicBool,
+    /// Runs held right now, and the most that ever were.
+    running: AtomicUsize,
+    pub(crate) most_running: AtomicUsize,
+    /// Calls of `finish` that the store answered.
+    pub(crate) finishes: AtomicU32,
+}
+
+impl Faulty {
+    pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            away: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            refuse_finish: AtomicBool::new(false),
+            running: AtomicUsize::new(0),
+            most_running: AtomicUsize::new(0),
+            finishes: AtomicU32::new(0),
+        }
+    }
+
+    fn there(&self, operation: &'static str) -> Result<()> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(PortError::new(
+                Kind::Retryable,
+                operation,
+                "the test took the store away",
+            ));
+        }
+        Ok(())
+    }
+
+    fn ended(&self, fenced: &[Fenced]) {
+        let applied = fenced
+            .iter()
+            .filter(|f| matches!(f, Fenced::Applied { .. }))
+            .count();
+        self.running.fetch_sub(applied, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl LeaseStore for Faulty {
+    async fn claim(&self, worker: WorkerId, runs: &[RunId], ttl: Duration) -> Result<Vec<Claim>> {
+        self.there("claim")?;
+        let claims = self.inner.claim(worker, runs, ttl).await?;
+        let claimed = claims.iter().filter(|c| matches!(c, Claim::Claimed(_))).count();
+        let running = self.running.fetch_add(claimed, Ordering::SeqCst) + claimed;
+        self.most_running.fetch_max(running, Ordering::SeqCst);
+        Ok(claims)
+    }
+
+    async fn renew(&self, worker: WorkerId, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewal>> {
+        self.there("renew")?;
+        if self.lost.load(Ordering::SeqCst) {
+            return Ok(vec![Renewal::Lost; leases.len()]);
+        }
+        self.inner.renew(worker, leases, ttl).await
+    }
+
+    async fn checkpoint(&self, progress: &[Progress]) -> Result<Vec<Fenced>> {
+        self.there("checkpoint")?;
+        self.inner.checkpoint(progress).await
+    }
+
+    async fn finish(&self, runs: &[Finish]) -> Result<Vec<Fenced>> {
+        self.there("finish")?;
+        let with_output = runs.iter().any(|run| run.error.is_none());
+        if self.refuse_finish.load(Ordering::SeqCst) && (runs.len() > 1 || with_output) {
+            return Err(PortError::new(Kind::Permanent, "finish", "the test refuses this"));
+        }
+        let fenced = self.inner.finish(runs).await?;
+        self.finishes.fetch_add(1, Ordering::SeqCst);
+        self.ended(&fenced);
+        Ok(fenced)
+    }
+
+    async fn release(&self, runs: &[Release]) -> Result<(Vec<Fenced>, Option<OutboxRow>)> {
+        self.there("release")?;
+        let (fenced, outbox) = self.inner.release(runs).await?;
+        self.ended(&fenced);
+        Ok((fenced, outbox))
+    }
+}
+
+#[async_trait]
+impl RunStore for Faulty {
+    async fn submit(&self, runs: &[NewRun]) -> Result<Submission> {
+        self.inner.submit(runs).await
+    }
+
+    async fn get(&self, tenant: &Tenant, run: RunId) -> Result<Option<RunView>> {
+        self.inner.get(tenant, run).await
+    }
+
+    async fn list(&self, tenant: &Tenant, filter: &RunFilter) -> Result<Page<RunView>> {
+        self.inner.list(tenant, filter).await
+    }
+
+    async fn events(
+        &self,
+        tenant: &Tenant,
+        run: RunId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Option<Vec<RunEvent>>> {
+        self.inner.events(tenant, run, after, limit).await
+    }
+
+    async fn cancel(&self, tenant: &Tenant, run: RunId) -> Result<CancelOutcome> {
+        self.inner.cancel(tenant, run).await
+    }
+
+    async fn ahead_of(&self, run: RunId, cap: u32) -> Result<u32> {
+        self.inner.ahead_of(run, cap).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.there("ping")?;
+        self.inner.ping().await
+    }
+}
+
+#[async_trait]
+impl Upkeep for Faulty {
+    async fn outbox_done(&self, ids: &[i64]) -> Result<()> {
+        self.there("outbox_done")?;
+        self.inner.outbox_done(ids).await
+    }
+
+    async fn outbox_leftover(&self, age: Duration, limit: u32) -> Result<Vec<OutboxRow>> {
+        self.inner.outbox_leftover(age, limit).await
+    }
+
+    async fn promote_due(&self, limit: u32) -> Result<(u32, Option<OutboxRow>)> {
+        self.inner.promote_due(limit).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>> {
+        self.inner.next_due().await
+    }
+
+    async fn reap(&self, limit: u32) -> Result<(Vec<RunEvent>, Option<OutboxRow>)> {
+        self.inner.reap(limit).await
+    }
+
+    async fn expire(&self, limit: u32) -> Result<Vec<RunEvent>> {
+        self.inner.expire(limit).await
+    }
+
+    async fn republish(&self, queue: &QueueName, age: Duration, limit: u32) -> Result<Option<OutboxRow>> {
+        self.inner.republish(queue, age, limit).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>> {
+        self.inner.backlog().await
+    }
+
+    async fn lead(&self, role: &str) -> Result<Option<Box<dyn Leadership>>> {
+        self.inner.lead(role).await
+    }
+
+    async fn migrate(&self) -> Result<u32> {
+        self.inner.migrate().await
+    }
+}
+
+#[async_trait]
+impl FlowStore for Faulty {
+    async fn put_flow(&self, flow: NewFlow) -> Result<PutFlow> {
+        self.inner.put_flow(flow).await
+    }
+
+    async fn flow(
+        &self,
+        tenant: &Tenant,
+        name: &FlowName,
+        version: Option<u32>,
+    ) -> Result<Option<FlowRecord>> {
+        self.inner.flow(tenant, name, version).await
+    }
+
+    async fn flow_document(&self, tenant: &Tenant, flow: &FlowVersion) -> Result<Option<Bytes>> {
+        self.there("flow_document")?;
+        self.inner.flow_document(tenant, flow).await
+    }
+
+    async fn flows(&self, tenant: &Tenant, after: Option<&FlowName>, limit: u32) -> Result<Page<FlowRecord>> {
+        self.inner.flows(tenant, after, limit).await
+    }
+
+    async fn delete_flow(&self, tenant: &Tenant, name: &FlowName) -> Result<bool> {
+        self.inner.delete_flow(tenant, name).await
+    }
+}
+
+#[async_trait]
+impl KeyStore for Faulty {
+    async fn create_key(&self, key: NewKey) -> Result<KeyRecord> {
+        self.inner.create_key(key).await
+    }
+
+    async fn key_by_hash(&self, hash: &str) -> Result<Option<KeyRecord>> {
+        self.inner.key_by_hash(hash).await
+    }
+
+    async fn keys(&self, tenant: &Tenant) -> Result<Vec<KeyRecord>> {
+        self.inner.keys(tenant).await
+    }
+
+    async fn revoke_key(&self, tenant: &Tenant, key: KeyId) -> Result<bool> {
+        self.inner.revoke_key(tenant, key).await
+    }
+
+    async fn any_key(&self) -> Result<bool> {
+        self.inner.any_key().await
+    }
+
+    async fn audit(&self, actor: &Actor, action: &str, target: &str) -> Result<()> {
+        self.inner.audit(actor, action, target).await
+    }
+
+    async fn audit_log(
+        &self,
+        tenant: &Tenant,
+        before: Option<Timestamp>,
+        limit: u32,
+    ) -> Result<Page<AuditEntry>> {
+        self.inner.audit_log(tenant, before, limit).await
+    }
+}

@@ -1,0 +1,12 @@
+//! The worker on SQLite, memory queue and bus, and a mock model: everything a run can meet on its way.
+
+#![expect(clippy::unwrap_used, reason = "tests say what failed by panicking")]
+
+mod draining;
+mod failures;
+mod faulty;
+mod flows;
+mod leases;
+mod program;
+mod rig;
+mod running;
