@@ -12,6 +12,9 @@ use crate::component::{NodeError, NodeOutput, Usage};
 use crate::plan::{NodeInfo, Unsupported};
 use crate::request::RequestError;
 
+/// A model server that does not even accept a connection by then is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Where credentials and variables come from when the request has none.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -23,10 +26,18 @@ pub struct Services {
 }
 
 impl Services {
-    /// A client with connection pooling, and the environment of this process.
+    /// A pooling client and the environment of this process.
     pub fn from_env() -> Self {
+        // A redirect would take a flow's request, and its key, to a host that nobody checked.
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("flowfleet/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .build();
+        // It fails only where no TLS can be set up, and there the default client says so by panicking at start.
+        let http = client.unwrap_or_default();
         Self {
-            http: reqwest::Client::new(),
+            http,
             environment: Arc::new(|name: &str| std::env::var(name).ok()),
         }
     }

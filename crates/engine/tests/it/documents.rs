@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use flowfleet_engine::{CompileLimits, EngineKind, FlowError, MAX_PROBLEMS, Plan, compile};
-use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use crate::draw::Draw;
@@ -305,118 +304,5 @@ fn what_only_python_can_run_is_named() {
             ("Prompt-p", "Prompt")
         );
         assert!(unsupported.reason.contains(reason), "{}", unsupported.reason);
-    }
-}
-
-#[test]
-fn the_example_flows_compile() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/flows");
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let plan = compile(&std::fs::read(&path).unwrap(), &CompileLimits::default()).unwrap();
-        assert_eq!(
-            plan.engine(),
-            EngineKind::Native,
-            "{path:?}: {:?}",
-            plan.unsupported()
-        );
-        assert!(plan.warnings().is_empty(), "{path:?}: {:?}", plan.warnings());
-        assert_eq!(plan.name(), path.file_stem().and_then(|stem| stem.to_str()));
-        names.push(plan.name().unwrap().to_owned());
-    }
-    names.sort();
-    assert_eq!(names, ["ask-model", "hello-prompt", "route-and-ask"]);
-}
-
-/// Any JSON, with the keys of flows more often than others.
-fn any_json() -> impl Strategy<Value = Json> {
-    let key = prop_oneof![
-        proptest::sample::select(vec![
-            "data",
-            "nodes",
-            "edges",
-            "id",
-            "type",
-            "node",
-            "template",
-            "outputs",
-            "flow",
-            "source",
-            "target",
-            "name",
-            "sourceHandle",
-            "targetHandle",
-            "fieldName",
-            "proxy",
-            "field",
-            "types",
-            "value",
-            "show",
-            "code",
-        ])
-        .prop_map(str::to_owned),
-        ".{0,4}",
-    ];
-    let leaf = prop_oneof![
-        Just(Json::Null),
-        any::<bool>().prop_map(Json::from),
-        any::<i64>().prop_map(Json::from),
-        proptest::sample::select(vec!["a", "b", "ChatInput", "Prompt", "{œnameœ:œaœ}"]).prop_map(Json::from),
-        ".{0,8}".prop_map(Json::from),
-    ];
-    leaf.prop_recursive(6, 96, 8, move |inner| {
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..6).prop_map(Json::from),
-            proptest::collection::btree_map(key.clone(), inner, 0..6)
-                .prop_map(|m| Json::Object(m.into_iter().collect())),
-        ]
-    })
-}
-
-/// Pointers to everything in a document.
-fn pointers(value: &Json, at: String, found: &mut Vec<String>) {
-    match value {
-        Json::Object(object) => object
-            .iter()
-            .for_each(|(key, value)| pointers(value, format!("{at}/{key}"), found)),
-        Json::Array(items) => {
-            items
-                .iter()
-                .enumerate()
-                .for_each(|(i, value)| pointers(value, format!("{at}/{i}"), found));
-        }
-        _ => {}
-    }
-    found.push(at);
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
-    #[test]
-    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-        let _ = compile(&bytes, &CompileLimits::default());
-    }
-
-    #[test]
-    fn no_json_panics(nodes in any_json(), edges in any_json(), whole in any_json()) {
-        for document in [whole, json!({"data": {"nodes": [nodes.clone()], "edges": [edges.clone()]}}), json!({"nodes": nodes, "edges": edges})] {
-            if let Err(error) = compile_json(&document) {
-                prop_assert!(!error.problems.is_empty() && error.problems.len() <= MAX_PROBLEMS);
-            }
-        }
-    }
-
-    /// A good flow with one part replaced by anything either compiles or is refused with a reason.
-    #[test]
-    fn no_damaged_flow_panics(part in any::<prop::sample::Index>(), damage in any_json()) {
-        let mut document = crate::groups::grouped().document;
-        let mut places = Vec::new();
-        pointers(&document, String::new(), &mut places);
-        *document.pointer_mut(part.get::<String>(&places)).unwrap() = damage;
-        if let Err(error) = compile_json(&document) {
-            prop_assert!(!error.problems.is_empty());
-        }
     }
 }

@@ -2,8 +2,10 @@
 
 mod documents;
 mod draw;
+mod examples;
 mod golden;
 mod groups;
+mod hostile;
 mod random;
 mod requests;
 mod resume;

@@ -40,6 +40,7 @@ pub struct Runner {
     pub resume: BTreeMap<String, NodeOutput>,
     pub cancel: CancellationToken,
     pub environment: BTreeMap<String, String>,
+    http: reqwest::Client,
 }
 
 impl Runner {
@@ -52,6 +53,7 @@ impl Runner {
             resume: BTreeMap::new(),
             cancel: CancellationToken::new(),
             environment: BTreeMap::new(),
+            http: Services::from_env().http,
         }
     }
 
@@ -73,7 +75,7 @@ impl Runner {
         let record = Arc::clone(&seen);
         let environment = self.environment.clone();
         let services = Services {
-            http: reqwest::Client::new(),
+            http: self.http.clone(),
             environment: Arc::new(move |name: &str| environment.get(name).cloned()),
         };
         let on_progress = Arc::new(move |progress: Progress| {
