@@ -327,7 +327,7 @@ fn known_keys(table: &Table, known: &Json, inside: &str, origin: &str) -> Result
                 });
             }
             (Some(deeper @ Json::Object(_)), Value::Table(table)) => {
-                known_keys(table, deeper, &full, origin)?
+                known_keys(table, deeper, &full, origin)?;
             }
             _ => {}
         }

@@ -9,7 +9,7 @@ use flowfleet_core::{RunId, WorkerId};
 use flowfleet_mock_model as mock;
 
 use crate::flows::{answer, chain};
-use crate::rig::{Rig, until};
+use crate::rig::{Rig, Running, until};
 
 const TTL: Duration = Duration::from_secs(30);
 
@@ -84,7 +84,7 @@ async fn a_lost_lease_stops_the_execution() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_nobody_renews_is_given_up_after_its_term() {
     let rig = Rig::new(mock::Config {
-        latency_ms: 2_000,
+        latency_ms: 6_000,
         ..mock::Config::default()
     })
     .await;
@@ -96,12 +96,13 @@ async fn a_lease_that_nobody_renews_is_given_up_after_its_term() {
         (rig.mock.requests() == 1).then_some(())
     })
     .await;
+    until("presence shows it", || async {
+        (busy(&rig, &worker).await == 1).then_some(())
+    })
+    .await;
     rig.store.away.store(true, Ordering::SeqCst);
     until("the worker holds nothing", || async {
-        let seen = rig.bus.workers().await.unwrap();
-        seen.iter()
-            .any(|seen| seen.id == worker.id && seen.busy == 0)
-            .then_some(())
+        (busy(&rig, &worker).await == 0).then_some(())
     })
     .await;
     rig.store.away.store(false, Ordering::SeqCst);
@@ -109,6 +110,14 @@ async fn a_lease_that_nobody_renews_is_given_up_after_its_term() {
     let view = rig.state(id, RunState::Succeeded).await;
     assert_eq!(view.attempts[0].ended_because, Some(EndedBecause::WorkerLost));
     assert_eq!(rig.output(&view).await, answer(1, "x"));
+}
+
+async fn busy(rig: &Rig, worker: &Running) -> u32 {
+    let seen = rig.bus.workers().await.unwrap();
+    seen.iter()
+        .find(|seen| seen.id == worker.id)
+        .expect("the worker is present")
+        .busy
 }
 
 #[tokio::test(flavor = "multi_thread")]

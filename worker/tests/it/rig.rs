@@ -109,8 +109,6 @@ impl Rig {
         let environment = BTreeMap::from([
             ("OPENAI_BASE_URL".to_owned(), mock.base_url()),
             ("OPENAI_API_KEY".to_owned(), "test-key".to_owned()),
-            // Failures of the model reach the run at once.
-            ("FLOWFLEET_MODEL_MAX_RETRIES".to_owned(), "0".to_owned()),
         ]);
         Self {
             store,
@@ -149,6 +147,8 @@ impl Rig {
     pub(crate) fn run(&self, flow: &FlowVersion, input: &str) -> NewRun {
         let input = RunInput {
             input: json!(input),
+            // Failures of the model reach the run at once.
+            variables: BTreeMap::from([("FLOWFLEET_MODEL_MAX_RETRIES".to_owned(), "0".to_owned())]),
             ..RunInput::default()
         };
         NewRun {
