@@ -18,7 +18,7 @@ pub(super) fn to_text(value: &Value, clean: bool) -> Result<String, NodeError> {
             })?;
             Ok(tidy(&format!("```json\n{pretty}\n```")))
         }
-        Value::Table(rows) => Ok(table::markdown(rows, clean)),
+        Value::Table(rows) => table::markdown(rows, clean),
         Value::Json(value) => Ok(tidy(&template::to_text(value))),
     }
 }

@@ -233,9 +233,9 @@ mod tests {
             files: vec!["a.png".to_owned()],
             ..Message::default()
         };
-        let cases: [(&[(&str, &str)], Vec<(&str, Param)>, &str); 5] = [
+        let cases = [
             (
-                &key,
+                &key[..],
                 vec![model("Anthropic"), ("input_value", field("x"))],
                 "provider_unsupported",
             ),
@@ -244,14 +244,14 @@ mod tests {
                 vec![model("OpenAI"), ("input_value", field("x"))],
                 "model_unauthorized",
             ),
-            (&key, vec![model("OpenAI")], "field_required"),
+            (&key[..], vec![model("OpenAI")], "field_required"),
             (
-                &key,
+                &key[..],
                 vec![model("OpenAI"), ("input_value", edge(with_files))],
                 "files_unsupported",
             ),
             (
-                &key,
+                &key[..],
                 vec![
                     model("OpenAI"),
                     ("input_value", edge(crate::value::Value::Table(Vec::new()))),

@@ -46,30 +46,48 @@ fn parse(call: &NodeCall) -> Result<String, NodeError> {
     let pattern = params::text(call, "pattern", "Text: {text}")?;
     let separator = params::text(call, "sep", "\n")?;
     let given = inputs(call)?;
-    let mut lines = Vec::new();
-    let mut length = 0_usize;
-    for value in &given {
-        let rendered: Result<Vec<String>, TemplateError> = match value {
-            // A table must be alone; a row without the column is an error, not empty text.
-            Value::Table(rows) if given.len() == 1 => Frame::of(rows)
-                .records()
-                .map(|row| render(&pattern, Access::Items, &|name| row.get(name).cloned()))
-                .collect(),
-            other => data_of(call, other).map(|data| {
-                render(&pattern, Access::Items, &|name| Some(item(&data, name))).map(|line| vec![line])
-            })?,
-        };
-        let rendered = rendered.map_err(|error| prompt::explain(call, &error))?;
-        length += rendered
-            .iter()
-            .map(|line| line.len() + separator.len())
-            .sum::<usize>();
-        if length > MAX_RENDERED_BYTES {
+    let mut lines = Lines::default();
+    match given.as_slice() {
+        // A table must be alone; a row without the column is an error, not empty text.
+        [Value::Table(rows)] => {
+            for row in Frame::of(rows)?.records() {
+                let line = render(&pattern, Access::Items, &|name| row.get(name).cloned());
+                lines.push(call, line, separator.len())?;
+            }
+        }
+        values => {
+            for value in values {
+                let data = data_of(call, value)?;
+                let line = render(&pattern, Access::Items, &|name| Some(item(&data, name)));
+                lines.push(call, line, separator.len())?;
+            }
+        }
+    }
+    Ok(lines.texts.join(&separator))
+}
+
+/// Rendered lines, up to a limit on all of them.
+#[derive(Debug, Default)]
+struct Lines {
+    texts: Vec<String>,
+    bytes: usize,
+}
+
+impl Lines {
+    fn push(
+        &mut self,
+        call: &NodeCall,
+        line: Result<String, TemplateError>,
+        separator: usize,
+    ) -> Result<(), NodeError> {
+        let line = line.map_err(|error| prompt::explain(call, &error))?;
+        self.bytes += line.len() + separator;
+        if self.bytes > MAX_RENDERED_BYTES {
             return Err(prompt::explain(call, &TemplateError::TooLong));
         }
-        lines.extend(rendered);
+        self.texts.push(line);
+        Ok(())
     }
-    Ok(lines.join(&separator))
 }
 
 /// A key of the data; empty text where it has none.
@@ -116,68 +134,65 @@ mod tests {
             .map_err(|error| error.code)
     }
 
-    fn data(value: Json) -> Value {
-        Value::Data(value.as_object().cloned().unwrap())
+    fn row(value: &Json) -> Map<String, Json> {
+        value.as_object().cloned().unwrap()
     }
 
-    fn table(value: Json) -> Value {
-        Value::Table(
-            value
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|row| row.as_object().cloned().unwrap())
-                .collect(),
-        )
+    fn data(value: &Json) -> Value {
+        Value::Data(row(value))
+    }
+
+    fn table(value: &Json) -> Value {
+        Value::Table(value.as_array().unwrap().iter().map(row).collect())
     }
 
     #[test]
     fn a_template_for_each_row() {
         let cases: [(Param, &str, &str, Result<&str, &str>); 15] = [
             (
-                edge(data(json!({"text": "x"}))),
+                edge(data(&json!({"text": "x"}))),
                 "Text: {text}",
                 "\n",
                 Ok("Text: x"),
             ),
-            (edge(data(json!({"a": 1}))), "Text: {text}|", "\n", Ok("Text: |")),
+            (edge(data(&json!({"a": 1}))), "Text: {text}|", "\n", Ok("Text: |")),
             (
-                edge(data(json!({"a": {"b": [1, 2]}}))),
+                edge(data(&json!({"a": {"b": [1, 2]}}))),
                 "{a[b][0]}",
                 "\n",
                 Ok("1"),
             ),
             (
-                edge(data(json!({"a": 3.14159, "b": 42}))),
+                edge(data(&json!({"a": 4.56789, "b": 42}))),
                 "{a:.2f} {b:05d} {b!r}",
                 "\n",
-                Ok("3.14 00042 42"),
+                Ok("4.57 00042 42"),
             ),
             (
-                Param::Edges(vec![data(json!({"text": "a"})), data(json!({"text": "b"}))]),
+                Param::Edges(vec![data(&json!({"text": "a"})), data(&json!({"text": "b"}))]),
                 "[{text}]",
                 "|",
                 Ok("[a]|[b]"),
             ),
             (
-                edge(table(json!([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]))),
+                edge(table(&json!([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]))),
                 "{a}-{b}",
                 "; ",
                 Ok("1-x; 2-y"),
             ),
             (
-                edge(table(json!([{"a": 1, "b": "x"}, {"b": "y"}]))),
+                edge(table(&json!([{"a": 1, "b": "x"}, {"b": "y"}]))),
                 "{a}-{b}",
                 "\n",
                 Ok("1.0-x\nnan-y"),
             ),
             (
-                edge(table(json!([{"a": 1}]))),
+                edge(table(&json!([{"a": 1}]))),
                 "{c}",
                 "\n",
                 Err("template_variable_missing"),
             ),
-            (edge(table(json!([]))), "{a}", "\n", Ok("")),
+            (edge(table(&json!([]))), "{a}", "\n", Ok("")),
             (
                 edge(Message::of("hi")),
                 "{text}|{sender}|{files}|{error}",
@@ -188,12 +203,12 @@ mod tests {
             (field(json!({"a": 1})), "{a}", "\n", Err("field_invalid")),
             (field("text"), "{text}", "\n", Err("field_invalid")),
             (
-                edge(data(json!({"a": null}))),
+                edge(data(&json!({"a": null}))),
                 "{a:>5}",
                 "\n",
                 Err("template_invalid"),
             ),
-            (edge(data(json!({}))), "{}", "\n", Err("template_invalid")),
+            (edge(data(&json!({}))), "{}", "\n", Err("template_invalid")),
         ];
         for (input, pattern, separator, expected) in cases {
             let result = parser(&[
@@ -209,7 +224,7 @@ mod tests {
         }
         assert_eq!(parser(&[]), Err("field_required"));
         assert_eq!(
-            parser(&[("input_data", edge(data(json!({"text": "x"}))))]),
+            parser(&[("input_data", edge(data(&json!({"text": "x"}))))]),
             Ok("Text: x".to_owned())
         );
     }
@@ -217,7 +232,7 @@ mod tests {
     #[test]
     fn stringify_shows_any_value() {
         let mode = ("mode", field("Stringify"));
-        let input = Param::Edges(vec![data(json!({"a": 1})), data(json!({"b": 2}))]);
+        let input = Param::Edges(vec![data(&json!({"a": 1})), data(&json!({"b": 2}))]);
         assert_eq!(
             parser(&[mode.clone(), ("input_data", input)]),
             Ok("```json\n{\n  \"a\": 1\n}\n```\n```json\n{\n  \"b\": 2\n}\n```".to_owned())
@@ -226,7 +241,7 @@ mod tests {
             parser(&[mode.clone(), ("input_data", field("a\n\n\n\nb"))]),
             Ok("a\n\nb".to_owned())
         );
-        let rows = edge(table(json!([{"a": null}, {"a": "x"}])));
+        let rows = edge(table(&json!([{"a": null}, {"a": "x"}])));
         let clean = ("clean_data", field(true));
         assert_eq!(
             parser(&[mode, clean, ("input_data", rows)]),

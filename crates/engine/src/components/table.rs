@@ -4,7 +4,11 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::template;
+use crate::component::NodeError;
+use crate::template::{self, MAX_RENDERED_BYTES};
+
+/// Cells of a table that is worked on at most. Rows of different columns multiply: a small document can ask for many.
+const MAX_CELLS: usize = 4_000_000;
 
 /// What a missing number prints as.
 const GAP: &str = "nan";
@@ -17,7 +21,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    pub(super) fn of(table: &[Map<String, Json>]) -> Self {
+    pub(super) fn of(table: &[Map<String, Json>]) -> Result<Self, NodeError> {
         let mut places: Map<String, Json> = Map::new();
         for row in table {
             for name in row.keys() {
@@ -27,6 +31,9 @@ impl Frame {
             }
         }
         let columns: Vec<String> = places.into_iter().map(|(name, _)| name).collect();
+        if columns.len().saturating_mul(table.len()) > MAX_CELLS {
+            return Err(too_large());
+        }
         let mut rows = vec![Vec::with_capacity(columns.len()); table.len()];
         for name in &columns {
             let column: Vec<Option<&Json>> = table.iter().map(|row| row.get(name)).collect();
@@ -34,7 +41,7 @@ impl Frame {
                 cells.push(cell);
             }
         }
-        Self { columns, rows }
+        Ok(Self { columns, rows })
     }
 
     /// The rows as a template sees them: where every column is numbers and one has fractions, all are fractions.
@@ -54,6 +61,15 @@ impl Frame {
             self.columns.iter().cloned().zip(cells.iter().map(cell)).collect()
         })
     }
+}
+
+fn too_large() -> NodeError {
+    NodeError::permanent(
+        "table_too_large",
+        format!(
+            "the table has more than {MAX_CELLS} cells or {MAX_RENDERED_BYTES} bytes as text: filter it first"
+        ),
+    )
 }
 
 /// One column's cells with the type the whole column has.
@@ -80,18 +96,19 @@ fn typed(column: &[Option<&Json>]) -> Vec<Json> {
 }
 
 /// A Markdown table; numbers are aligned by their decimal point.
-pub(super) fn markdown(table: &[Map<String, Json>], clean: bool) -> String {
-    let mut frame = Frame::of(table);
+pub(super) fn markdown(table: &[Map<String, Json>], clean: bool) -> Result<String, NodeError> {
+    let mut frame = Frame::of(table)?;
     if clean {
         let missing = |cell: &Json| cell.is_null() || cell.as_str() == Some(GAP);
         frame.rows.retain(|row| !row.iter().all(missing));
     }
     if frame.columns.is_empty() {
-        return String::new();
+        return Ok(String::new());
     }
     let mut headers = Vec::new();
     let mut rulers = Vec::new();
     let mut columns = Vec::new();
+    let mut line = 0_usize;
     for (index, name) in frame.columns.iter().enumerate() {
         let cells: Vec<Json> = frame
             .rows
@@ -106,6 +123,11 @@ pub(super) fn markdown(table: &[Map<String, Json>], clean: bool) -> String {
             .max()
             .unwrap_or(0)
             .max(width(name) + 2);
+        // One long cell widens its whole column.
+        line = line.saturating_add(width + 3);
+        if line.saturating_mul(frame.rows.len() + 2) > MAX_RENDERED_BYTES {
+            return Err(too_large());
+        }
         headers.push(aligned(name, width, column.numeric));
         let dashes = "-".repeat(width + 1);
         rulers.push(if column.numeric {
@@ -126,7 +148,7 @@ pub(super) fn markdown(table: &[Map<String, Json>], clean: bool) -> String {
             .collect();
         lines.push(format!("| {} |", cells.join(" | ")));
     }
-    lines.join("\n")
+    Ok(lines.join("\n"))
 }
 
 /// Text that must not break the table: line breaks and bars are escaped.
@@ -253,7 +275,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn rows(value: Json) -> Vec<Map<String, Json>> {
+    fn rows(value: &Json) -> Vec<Map<String, Json>> {
         value
             .as_array()
             .unwrap()
@@ -355,7 +377,11 @@ mod tests {
             ),
         ];
         for (table, clean, expected) in cases {
-            assert_eq!(markdown(&rows(table.clone()), clean), expected, "{table} {clean}");
+            assert_eq!(
+                markdown(&rows(&table), clean).unwrap(),
+                expected,
+                "{table} {clean}"
+            );
         }
     }
 
@@ -385,11 +411,23 @@ mod tests {
             (json!([{"a": "s"}, {}]), json!([{"a": "s"}, {"a": "nan"}])),
         ];
         for (table, expected) in cases {
-            let records: Vec<Json> = Frame::of(&rows(table.clone()))
+            let records: Vec<Json> = Frame::of(&rows(&table))
+                .unwrap()
                 .records()
                 .map(Json::Object)
                 .collect();
             assert_eq!(Json::Array(records), expected, "{table}");
         }
+    }
+
+    #[test]
+    fn tables_that_explode_are_refused() {
+        let diagonal: Vec<Map<String, Json>> = (0..3_000)
+            .map(|n| Map::from_iter([(format!("c{n}"), json!(n))]))
+            .collect();
+        assert_eq!(Frame::of(&diagonal).unwrap_err().code, "table_too_large");
+        let mut wide = rows(&json!([{"a": "x".repeat(1 << 20)}]));
+        wide.extend((0..100).map(|n| Map::from_iter([("a".to_owned(), json!(n))])));
+        assert_eq!(markdown(&wide, false).unwrap_err().code, "table_too_large");
     }
 }

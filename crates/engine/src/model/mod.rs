@@ -7,6 +7,7 @@ mod endpoint;
 mod fault;
 mod retry;
 mod settings;
+mod sse;
 mod stream;
 mod wire;
 

@@ -34,7 +34,10 @@ pub(super) fn asked(headers: &HeaderMap, now: jiff::Timestamp) -> Option<Duratio
             .and_then(|value| value.to_str().ok())
             .map(str::trim)
     };
-    let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).ok();
+    let seconds = |seconds: f64| match seconds.is_nan() {
+        true => None,
+        false => Duration::try_from_secs_f64(seconds.max(0.0)).ok(),
+    };
     if let Some(wait) = text("retry-after-ms")
         .and_then(|ms| ms.parse::<f64>().ok())
         .and_then(|ms| seconds(ms / 1e3))
@@ -63,25 +66,21 @@ mod tests {
     #[test]
     fn waits_grow_are_spread_and_bounded() {
         let settings = Settings::default();
-        let wait = |fault: &Fault, tries, chance| {
-            wait(fault, tries, &settings, chance).map(|d| d.as_millis())
-        };
-        assert_eq!(wait(&fault(false, None), 0, 0.5), None);
-        assert_eq!(wait(&fault(true, None), 0, 0.0), Some(250));
-        assert_eq!(wait(&fault(true, None), 0, 1.0), Some(500));
-        assert_eq!(wait(&fault(true, None), 2, 1.0), Some(2000));
-        assert_eq!(wait(&fault(true, None), 3, 1.0), None);
-        assert_eq!(wait(&fault(true, Some(7)), 0, 0.0), Some(7000));
-        assert_eq!(wait(&fault(true, Some(60)), 0, 1.0), Some(60_500));
-        assert_eq!(wait(&fault(true, Some(61)), 0, 0.0), None);
+        let millis =
+            |fault: &Fault, tries, chance| wait(fault, tries, &settings, chance).map(|d| d.as_millis());
+        assert_eq!(millis(&fault(false, None), 0, 0.5), None);
+        assert_eq!(millis(&fault(true, None), 0, 0.0), Some(250));
+        assert_eq!(millis(&fault(true, None), 0, 1.0), Some(500));
+        assert_eq!(millis(&fault(true, None), 2, 1.0), Some(2000));
+        assert_eq!(millis(&fault(true, None), 3, 1.0), None);
+        assert_eq!(millis(&fault(true, Some(7)), 0, 0.0), Some(7000));
+        assert_eq!(millis(&fault(true, Some(60)), 0, 1.0), Some(60_500));
+        assert_eq!(millis(&fault(true, Some(61)), 0, 0.0), None);
         let many = Settings {
             max_retries: 100,
             ..Settings::default()
         };
-        assert_eq!(
-            super::wait(&fault(true, None), 50, &many, 1.0),
-            Some(LONGEST_BACKOFF)
-        );
+        assert_eq!(wait(&fault(true, None), 50, &many, 1.0), Some(LONGEST_BACKOFF));
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use eventsource_stream::Eventsource;
 use futures::{Stream, StreamExt};
 
 use super::Reply;
 use super::fault::Fault;
 use super::settings::Settings;
+use super::sse::Decoder;
 use super::wire::Completion;
 
 /// No answer of a model is longer; a server that sends more is broken or hostile.
@@ -64,33 +64,56 @@ pub(super) async fn read(
     settings: &Settings,
     on_token: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Reply, Fault> {
-    use eventsource_stream::EventStreamError as Sse;
-
-    let mut events = std::pin::pin!(limited(response, MAX_RESPONSE_BYTES).eventsource());
-    let mut reply = Reply::default();
-    let mut finished = false;
+    let mut chunks = std::pin::pin!(limited(response, MAX_RESPONSE_BYTES));
+    let mut decoder = Decoder::default();
+    let mut events = Vec::new();
+    let mut answer = Answer::default();
     let mut patience = settings.first_byte;
     loop {
-        let passed_on = !reply.text.is_empty();
-        let event = match tokio::time::timeout(patience, events.next()).await {
+        let passed_on = !answer.reply.text.is_empty();
+        let chunk = match tokio::time::timeout(patience, chunks.next()).await {
             Err(_) => return Err(Fault::timeout("the next piece of its answer", patience)),
             Ok(None) => break,
-            Ok(Some(Ok(event))) => event,
+            Ok(Some(Ok(chunk))) => chunk,
             // Whatever happens to the connection after the last piece, the answer is whole.
-            Ok(Some(Err(Sse::Transport(BodyError::Broken(_))))) if finished => break,
-            Ok(Some(Err(Sse::Transport(BodyError::TooLarge)))) => {
-                return Err(Fault::too_large(MAX_RESPONSE_BYTES));
+            Ok(Some(Err(BodyError::Broken(_)))) if answer.finished => break,
+            Ok(Some(Err(BodyError::TooLarge))) => return Err(Fault::too_large(MAX_RESPONSE_BYTES)),
+            Ok(Some(Err(BodyError::Broken(error)))) => {
+                return Err(Fault::broken(format!("broke off: {error}"), passed_on));
             }
-            Ok(Some(Err(error))) => return Err(Fault::broken(format!("broke off: {error}"), passed_on)),
         };
         patience = settings.idle;
-        let data = event.data.trim();
-        if data.is_empty() {
-            continue;
+        decoder.push(&chunk, &mut events);
+        for event in events.drain(..) {
+            if answer.take(event.trim(), on_token)? {
+                return Ok(answer.reply);
+            }
         }
-        if data == "[DONE]" {
-            return Ok(reply);
+    }
+    if answer.finished {
+        return Ok(answer.reply);
+    }
+    let passed_on = !answer.reply.text.is_empty();
+    Err(Fault::broken(
+        "broke off before the answer was complete",
+        passed_on,
+    ))
+}
+
+/// A streamed answer so far.
+#[derive(Debug, Default)]
+struct Answer {
+    reply: Reply,
+    finished: bool,
+}
+
+impl Answer {
+    /// Takes one event; true if it says that nothing follows.
+    fn take(&mut self, data: &str, on_token: &(dyn Fn(&str) + Send + Sync)) -> Result<bool, Fault> {
+        if data.is_empty() || data == "[DONE]" {
+            return Ok(!data.is_empty());
         }
+        let passed_on = !self.reply.text.is_empty();
         let piece: Completion = serde_json::from_str(data).map_err(|error| {
             Fault::broken(
                 format!("sent a piece that is not a chat completion ({error})"),
@@ -103,19 +126,12 @@ pub(super) async fn read(
         let text = piece.text();
         if !text.is_empty() {
             on_token(&text);
-            reply.text.push_str(&text);
+            self.reply.text.push_str(&text);
         }
-        finished |= piece.finished();
+        self.finished |= piece.finished();
         if let Some(usage) = piece.usage() {
-            reply.usage = usage;
+            self.reply.usage = usage;
         }
-    }
-    if finished {
-        Ok(reply)
-    } else {
-        Err(Fault::broken(
-            "broke off before the answer was complete",
-            !reply.text.is_empty(),
-        ))
+        Ok(false)
     }
 }

@@ -1,0 +1,144 @@
+//! The client against the mock model, and against servers that misbehave byte by byte.
+
+mod answers;
+mod failures;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use flowfleet_mock_model as mock;
+use serde_json::{Map, Value as Json, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::components::testing::context;
+
+/// A server that answers its n-th request with the n-th bytes, the last ones from then on.
+struct Scripted {
+    base: String,
+    bodies: Arc<Mutex<Vec<Json>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Clone)]
+enum Answer {
+    /// Sends this and closes.
+    Close(String),
+    /// Sends this and stays silent.
+    Hang(String),
+}
+
+impl Scripted {
+    async fn start(answers: Vec<Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}/v1", listener.local_addr().unwrap());
+        let bodies = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&bodies);
+        let task = tokio::spawn(async move {
+            let mut silent = Vec::new();
+            for number in 0.. {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let Some(body) = request_body(&mut stream).await else {
+                    continue;
+                };
+                seen.lock().unwrap().push(body);
+                match &answers[number.min(answers.len() - 1)] {
+                    Answer::Close(bytes) => {
+                        let _ = stream.write_all(bytes.as_bytes()).await;
+                        let _ = stream.shutdown().await;
+                    }
+                    Answer::Hang(bytes) => {
+                        let _ = stream.write_all(bytes.as_bytes()).await;
+                        silent.push(stream);
+                    }
+                }
+            }
+        });
+        Self { base, bodies, task }
+    }
+
+    fn bodies(&self) -> Vec<Json> {
+        self.bodies.lock().unwrap().clone()
+    }
+}
+
+async fn request_body(stream: &mut TcpStream) -> Option<Json> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut chunk = [0; 4096];
+        let read = stream.read(&mut chunk).await.ok().filter(|read| *read > 0)?;
+        bytes.extend_from_slice(&chunk[..read]);
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((_, body)) = text.split_once("\r\n\r\n")
+            && let Ok(body) = serde_json::from_str(body)
+        {
+            return Some(body);
+        }
+    }
+}
+
+fn events(text: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{text}")
+}
+
+fn response(status: u16, headers: &str, body: &str) -> Answer {
+    let length = body.len();
+    Answer::Close(format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
+    ))
+}
+
+fn piece(text: &str) -> String {
+    format!(
+        "data: {}\n\n",
+        json!({"choices": [{"index": 0, "delta": {"content": text}}]})
+    )
+}
+
+const END: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
+
+fn quick() -> Settings {
+    Settings {
+        total: Duration::from_secs(20),
+        first_byte: Duration::from_secs(10),
+        idle: Duration::from_secs(10),
+        max_retries: 2,
+        max_wait: Duration::from_secs(5),
+    }
+}
+
+fn question(ctx: &NodeContext, base: &str) -> Chat {
+    Chat {
+        endpoint: Endpoint::of(ctx, Some(base), "sk-very-secret".to_owned()).unwrap(),
+        model: "m".to_owned(),
+        messages: vec![json!({"role": "user", "content": "hi"})],
+        options: Map::from_iter([
+            ("temperature".to_owned(), json!(0.1)),
+            ("max_completion_tokens".to_owned(), json!(9)),
+        ]),
+    }
+}
+
+async fn asked(base: &str, settings: &Settings) -> (Result<Reply, NodeError>, Vec<String>) {
+    let (ctx, tokens) = context(&[]);
+    let reply = chat(&ctx, &question(&ctx, base), settings).await;
+    let tokens = tokens.lock().unwrap().clone();
+    (reply, tokens)
+}
+
+fn reply(text: &str) -> Reply {
+    Reply {
+        text: text.to_owned(),
+        usage: Usage {
+            input_tokens: 3,
+            output_tokens: 2,
+        },
+    }
+}
