@@ -1,0 +1,12 @@
+//! The dispatcher over real HTTP, on SQLite and the memory queue. Workers are played by the tests themselves.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod auth;
+mod batch;
+mod events;
+mod flows;
+mod harness;
+mod routes;
+mod runs;
+mod upkeep;
