@@ -62,7 +62,7 @@ pub(crate) async fn chat(ctx: &NodeContext, chat: &Chat, settings: &Settings) ->
 async fn ask(ctx: &NodeContext, chat: &Chat, settings: &Settings) -> Result<Reply, NodeError> {
     let mut dialect = wire::Dialect::default();
     // One key for all tries of one call, so that a gateway that knows it does not charge twice.
-    let idempotency = uuid::Uuid::new_v4().to_string();
+    let idempotency = uuid::Uuid::now_v7().to_string();
     let mut tries = 0;
     loop {
         let fault = match attempt(ctx, chat, settings, dialect, &idempotency).await {
