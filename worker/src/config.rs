@@ -317,6 +317,19 @@ mod tests {
     }
 
     #[test]
+    fn the_commented_file_holds_every_key_and_its_default() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config.default.toml");
+        let config: Config = settings::load_from(Some(&path), &|_| None, Table::new()).unwrap();
+        assert_eq!(config, Config::default());
+        let text = std::fs::read_to_string(&path).unwrap();
+        let keys = serde_json::to_value(Config::default()).unwrap();
+        for key in keys.as_object().unwrap().keys() {
+            let shown = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
+            assert!(text.lines().any(shown), "{key} is not explained");
+        }
+    }
+
+    #[test]
     fn help_shows_examples() {
         use clap::CommandFactory;
         let help = Args::command().render_long_help().to_string();

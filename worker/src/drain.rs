@@ -44,7 +44,10 @@ pub(crate) async fn run(
     // At most one claim is still under way; its runs are in nobody's hands if it is not awaited.
     let ended = tokio::select! {
         ended = intake.join_next() => ended,
-        () = stopped(shutdown) => None,
+        () = stopped(shutdown) => {
+            inner.held.stop_all(Stop::Interrupted);
+            None
+        }
     };
     let mut runs = ended.transpose().context("the intake broke")?;
     finish(inner, shutdown, runs.as_mut()).await

@@ -19,6 +19,12 @@ use crate::metrics::LEASES_LOST_TOTAL;
 /// Cancels looked at together.
 const CANCELS: usize = 1_000;
 
+/// A cancel of a run that is not held may be ahead of the answer to its claim: it is looked at once more after this.
+const SECOND_LOOK: Duration = Duration::from_millis(300);
+
+/// Cancels that wait for their second look at most. The heartbeat finds the others.
+const SECOND_LOOKS: usize = 10_000;
+
 /// Beats until the worker ends, also while it drains.
 pub(crate) async fn run(inner: Arc<Inner>, ending: CancellationToken) {
     let _: Option<()> = ending.run_until_cancelled(beat(&inner)).await;
@@ -29,6 +35,8 @@ async fn beat(inner: &Arc<Inner>) {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut cancels = cancels(Arc::clone(inner)).ready_chunks(CANCELS);
+    let mut again = Vec::new();
+    let mut again_at = tokio::time::Instant::now();
     loop {
         tokio::select! {
             _ = ticks.tick() => {
@@ -39,8 +47,17 @@ async fn beat(inner: &Arc<Inner>) {
             }
             // The bus is a hint: the store is asked whether the run is really to be cancelled.
             runs = cancels.next() => {
-                let leases = inner.held.leases_of(&runs.unwrap_or_default());
-                renew(inner, leases).await;
+                let runs = runs.unwrap_or_default();
+                if again.is_empty() {
+                    again_at = tokio::time::Instant::now() + SECOND_LOOK;
+                }
+                let room = SECOND_LOOKS.saturating_sub(again.len());
+                again.extend(runs.iter().take(room).copied());
+                renew(inner, inner.held.leases_of(&runs)).await;
+            }
+            () = tokio::time::sleep_until(again_at), if !again.is_empty() => {
+                let runs = std::mem::take(&mut again);
+                renew(inner, inner.held.leases_of(&runs)).await;
             }
         }
     }

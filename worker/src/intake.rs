@@ -47,6 +47,7 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
             Some(Err(error)) => error,
             Some(Ok(mut consumer)) => {
                 inner.deps.readiness.set("consuming", Ok(()));
+                inner.changed.notify_one();
                 if !booted {
                     booted = true;
                     let lifecycle = inner.config.lifecycle.clone();

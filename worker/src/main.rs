@@ -14,17 +14,17 @@ async fn main() -> anyhow::Result<()> {
     let config = args.load()?;
     if print {
         use std::io::Write as _;
-        std::io::stdout().write_all(settings::print_redacted(&config).as_bytes())?;
-        return Ok(());
+        return Ok(std::io::stdout().write_all(settings::print_redacted(&config).as_bytes())?);
     }
     let telemetry = telemetry::init("flowfleet-worker", &config.log, config.log_format)?;
     let shutdown = Shutdown::on_signals();
-    let ran = shutdown
-        .stop
+    // Before there is a worker there is nothing to drain.
+    let ended = match shutdown
+        .draining
         .clone()
         .run_until_cancelled_owned(open(&config))
-        .await;
-    let ended = match ran {
+        .await
+    {
         Some(Ok(deps)) => serve(config, deps, shutdown).await,
         Some(Err(error)) => Err(error),
         None => Ok(()),
@@ -35,11 +35,21 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn open(config: &Config) -> anyhow::Result<Deps> {
+    let store = flowfleet_store::Options::default();
+    let queue = flowfleet_queue::Options::default();
     Ok(Deps {
-        store: flowfleet_store::open(config.store_url.expose(), flowfleet_store::Options::default()).await?,
-        queue: flowfleet_queue::open(config.queue_url.expose(), flowfleet_queue::Options::default()).await?,
-        bus: flowfleet_bus::open(config.bus_url.expose()).await?,
-        blob: flowfleet_blob::open(config.blob_url.expose()).await?,
+        store: flowfleet_store::open(config.store_url.expose(), store)
+            .await
+            .context("store_url")?,
+        queue: flowfleet_queue::open(config.queue_url.expose(), queue)
+            .await
+            .context("queue_url")?,
+        bus: flowfleet_bus::open(config.bus_url.expose())
+            .await
+            .context("bus_url")?,
+        blob: flowfleet_blob::open(config.blob_url.expose())
+            .await
+            .context("blob_url")?,
         services: flowfleet_engine::Services::from_env(),
         readiness: Readiness::default(),
     })
@@ -47,14 +57,16 @@ async fn open(config: &Config) -> anyhow::Result<Deps> {
 
 async fn serve(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
     let handle = prometheus::install()?;
+    flowfleet_store::metrics::describe();
+    flowfleet_queue::metrics::describe();
+    flowfleet_bus::metrics::describe();
+    flowfleet_blob::metrics::describe();
+    flowfleet_engine::metrics::describe();
     let listener = tokio::net::TcpListener::bind(config.admin_listen).await;
     let listener = listener.with_context(|| format!("admin_listen {}", config.admin_listen))?;
     tracing::info!(addr = %listener.local_addr()?, "listening");
-    let stop = CancellationToken::new();
     let router = admin::router(handle, deps.readiness.clone());
-    let admin = tokio::spawn(admin::serve(listener, router, stop.clone()));
-    let ended = Worker::new(config, deps).run(shutdown).await;
-    stop.cancel();
-    admin.abort();
-    ended
+    // Served to the very end: a drain is when an operator looks.
+    tokio::spawn(admin::serve(listener, router, CancellationToken::new()));
+    Worker::new(config, deps).run(shutdown).await
 }

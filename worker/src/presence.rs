@@ -24,8 +24,8 @@ pub(crate) async fn run(inner: Arc<Inner>, ending: CancellationToken) {
     let host = host(&inner);
     let announcing = async {
         loop {
-            announce(&inner, &host).await;
             let pause = if check(&inner).await { CALM } else { ALERT };
+            announce(&inner, &host).await;
             inner.show_slots();
             let _ = tokio::time::timeout(pause, inner.changed.notified()).await;
         }

@@ -1,9 +1,7 @@
 //! Names of the metrics that this crate writes, or that several services share.
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, describe_counter, describe_gauge};
 
-/// Publishing one group of messages until the broker confirmed all of it.
-pub const PUBLISH_CONFIRM_SECONDS: &str = "flowfleet_publish_confirm_seconds";
 /// Outbox rows left to the leader's sweep because the relay had no room for them.
 pub const RELAY_DROPPED_TOTAL: &str = "flowfleet_relay_dropped_total";
 /// Always 1; its labels say what is running.
@@ -14,11 +12,6 @@ pub const SLOTS: &str = "flowfleet_slots";
 
 /// Describes them to the exporter.
 pub fn describe() {
-    describe_histogram!(
-        PUBLISH_CONFIRM_SECONDS,
-        Unit::Seconds,
-        "Time to publish a group of messages until the broker confirmed all of it"
-    );
     describe_counter!(
         RELAY_DROPPED_TOTAL,
         Unit::Count,

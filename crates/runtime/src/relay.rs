@@ -5,14 +5,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use flowfleet_core::port::{Envelope, OutboxRow, Queue, Upkeep};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::metrics::{PUBLISH_CONFIRM_SECONDS, RELAY_DROPPED_TOTAL};
+use crate::metrics::RELAY_DROPPED_TOTAL;
 
 /// Envelopes in one publish; a larger row goes alone.
 const GROUP: usize = 4_000;
@@ -155,10 +154,8 @@ async fn publish(queue: &dyn Queue, envelopes: &[Envelope]) {
     let mut backoff = Backoff::default();
     let mut tries = 0_u32;
     while !envelopes.is_empty() {
-        let began = Instant::now();
         match queue.publish(envelopes).await {
             Ok(()) => {
-                metrics::histogram!(PUBLISH_CONFIRM_SECONDS).record(began.elapsed());
                 if tries > 0 {
                     tracing::info!(tries, "publishing again");
                 }

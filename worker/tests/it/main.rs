@@ -10,3 +10,4 @@ mod leases;
 mod program;
 mod rig;
 mod running;
+mod services;

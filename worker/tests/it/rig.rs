@@ -9,7 +9,7 @@ use flowfleet_core::event::{EventKind, RunEvent};
 use flowfleet_core::payload::Payload;
 use flowfleet_core::port::{BlobStore, Bus, NewFlow, OutboxRow, Queue, Store, SubmitOutcome};
 use flowfleet_core::run::{NewRun, RunInput, RunSettings, RunView};
-use flowfleet_core::{FlowVersion, Priority, RetryPolicy, RunId, RunState, Tenant, WorkerId};
+use flowfleet_core::{FlowVersion, Priority, QueueName, RetryPolicy, RunId, RunState, Tenant, WorkerId};
 use flowfleet_engine::{Environment, Services};
 use flowfleet_mock_model as mock;
 use flowfleet_runtime::payload::{self, hex_sha256};
@@ -32,9 +32,31 @@ pub(crate) struct Rig {
     pub(crate) mock: mock::Handle,
     pub(crate) relay: Relay,
     pub(crate) tenant: Tenant,
+    pool: QueueName,
     environment: BTreeMap<String, String>,
     _dir: tempfile::TempDir,
     _ended: tokio_util::sync::DropGuard,
+}
+
+/// What a fleet runs on.
+pub(crate) struct Backends {
+    /// Without one: SQLite in the test's own directory.
+    pub(crate) store: Option<String>,
+    pub(crate) queue: String,
+    pub(crate) bus: String,
+    pub(crate) pool: String,
+}
+
+impl Default for Backends {
+    fn default() -> Self {
+        let memory = || "memory:".to_owned();
+        Self {
+            store: None,
+            queue: memory(),
+            bus: memory(),
+            pool: "default".to_owned(),
+        }
+    }
 }
 
 /// A worker in this process. Dropping it is a crash.
@@ -91,15 +113,21 @@ where
 }
 
 impl Rig {
+    /// On SQLite and memory.
     pub(crate) async fn new(model: mock::Config) -> Self {
+        Self::on(model, Backends::default()).await
+    }
+
+    pub(crate) async fn on(model: mock::Config, backends: Backends) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", dir.path().join("fleet.db").display());
+        let sqlite = || format!("sqlite:{}", dir.path().join("fleet.db").display());
+        let url = backends.store.unwrap_or_else(sqlite);
         let store = flowfleet_store::open(&url, flowfleet_store::Options::default())
             .await
             .unwrap();
         store.migrate().await.unwrap();
         let store = Arc::new(Faulty::new(store));
-        let queue = flowfleet_queue::open("memory:", flowfleet_queue::Options::default())
+        let queue = flowfleet_queue::open(&backends.queue, flowfleet_queue::Options::default())
             .await
             .unwrap();
         let blobs = format!("file:{}", dir.path().join("blobs").display());
@@ -113,11 +141,12 @@ impl Rig {
         Self {
             store,
             queue,
-            bus: flowfleet_bus::open("memory:").await.unwrap(),
+            bus: flowfleet_bus::open(&backends.bus).await.unwrap(),
             blob: flowfleet_blob::open(&blobs).await.unwrap(),
             mock,
             relay,
             tenant: Tenant::try_from("default".to_owned()).unwrap(),
+            pool: backends.pool.parse().unwrap(),
             environment,
             _dir: dir,
             _ended: ended.drop_guard(),
@@ -155,7 +184,7 @@ impl Rig {
             id: RunId::generate(),
             tenant: self.tenant.clone(),
             flow: flow.clone(),
-            queue: "default".parse().unwrap(),
+            queue: self.pool.clone(),
             priority: Priority::Normal,
             input: Payload::Inline(serde_json::to_value(input).unwrap()),
             settings: settings(1, 60.0),
@@ -204,6 +233,7 @@ impl Rig {
     ) -> Running {
         let mut config = Config {
             drain_s: 0.2,
+            queues: vec![self.pool.to_string()],
             ..Config::default()
         };
         change(&mut config);
