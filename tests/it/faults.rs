@@ -26,14 +26,17 @@ async fn whole_history(fleet: &Fleet, id: &str) -> anyhow::Result<Vec<String>> {
 
 #[tokio::test]
 async fn a_killed_worker_costs_no_finished_node() -> anyhow::Result<()> {
-    let model = mock::Config { latency_ms: 600, ..mock::Config::default() };
+    let model = mock::Config {
+        latency_ms: 600,
+        ..mock::Config::default()
+    };
     let mut fleet = Fleet::start(1, model).await?;
     fleet.put_flow("three", &flows::chain_of_models(3)).await?;
     let id = fleet.submit(&fleet.run("three", "hi")).await?;
     let mut models_done = 0;
     fleet
         .events(&id, None, |event| {
-            let component = event.data["component"].as_str().unwrap_or_default();
+            let component = event.data["data"]["component"].as_str().unwrap_or_default();
             models_done += u32::from(event.kind == "node.finished" && component.contains("Model"));
             models_done == 1
         })
@@ -57,13 +60,19 @@ async fn a_killed_worker_costs_no_finished_node() -> anyhow::Result<()> {
     assert_eq!(asked["echo: hi"], 2, "the node that was cut short ran again");
     assert_eq!(asked["echo: echo: hi"], 1);
     let history = whole_history(&fleet, &id).await?;
-    assert!(history.iter().any(|kind| kind == "run.interrupted"), "{history:?}");
+    assert!(
+        history.iter().any(|kind| kind == "run.interrupted"),
+        "{history:?}"
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn sigterm_hands_long_runs_to_another_worker() -> anyhow::Result<()> {
-    let model = mock::Config { latency_ms: 4_000, ..mock::Config::default() };
+    let model = mock::Config {
+        latency_ms: 4_000,
+        ..mock::Config::default()
+    };
     let mut fleet = Fleet::start(0, model).await?;
     fleet.start_worker(&[("FLOWFLEET_DRAIN_S", "0.5")]).await?;
     fleet.put_flow("two", &flows::chain_of_models(2)).await?;
@@ -76,7 +85,10 @@ async fn sigterm_hands_long_runs_to_another_worker() -> anyhow::Result<()> {
     let status = fleet.workers[0].ended(Duration::from_secs(10)).await?;
     assert!(status.success(), "a drained worker leaves cleanly: {status}");
     let queued = fleet.get(&id).await?;
-    assert_eq!(queued["state"], "queued", "handed back at once, without waiting for the lease: {queued}");
+    assert_eq!(
+        queued["state"], "queued",
+        "handed back at once, without waiting for the lease: {queued}"
+    );
     fleet.start_worker(&[]).await?;
     let run = fleet.wait(&id, Duration::from_secs(30)).await?;
     assert_eq!(run["output"], "echo: echo: hi");
@@ -87,7 +99,10 @@ async fn sigterm_hands_long_runs_to_another_worker() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_stopped_worker_that_wakes_up_changes_nothing() -> anyhow::Result<()> {
-    let model = mock::Config { latency_ms: 2_000, ..mock::Config::default() };
+    let model = mock::Config {
+        latency_ms: 2_000,
+        ..mock::Config::default()
+    };
     let mut fleet = Fleet::start(1, model).await?;
     fleet.put_flow("one", &flows::chain_of_models(1)).await?;
     let id = fleet.submit(&fleet.run("one", "hi")).await?;
@@ -101,10 +116,18 @@ async fn a_stopped_worker_that_wakes_up_changes_nothing() -> anyhow::Result<()> 
     fleet.workers[0].signal("-CONT")?;
     assert_eq!(run["state"], "succeeded");
     assert_eq!(attempts(&run), ["worker_lost", "succeeded"]);
-    until("the woken worker is ready again", Duration::from_secs(20), || async {
-        let ready = fleet.client.get(format!("{}/health/ready", fleet.workers[0].admin)).send().await?;
-        Ok(ready.status().is_success().then_some(()))
-    })
+    until(
+        "the woken worker is ready again",
+        Duration::from_secs(20),
+        || async {
+            let ready = fleet
+                .client
+                .get(format!("{}/health/ready", fleet.workers[0].admin))
+                .send()
+                .await?;
+            Ok(ready.status().is_success().then_some(()))
+        },
+    )
     .await?;
     let after = fleet.get(&id).await?;
     assert_eq!(after["attempts"], run["attempts"], "a stale epoch writes nothing");
@@ -116,7 +139,10 @@ async fn a_stopped_worker_that_wakes_up_changes_nothing() -> anyhow::Result<()> 
 #[tokio::test]
 async fn a_broker_restart_loses_and_repeats_none() -> anyhow::Result<()> {
     const RUNS: usize = 1_000;
-    let model = mock::Config { latency_ms: 50, ..mock::Config::default() };
+    let model = mock::Config {
+        latency_ms: 50,
+        ..mock::Config::default()
+    };
     let fleet = Fleet::start(2, model).await?;
     fleet.put_flow("one", &flows::chain_of_models(1)).await?;
     let runs: Vec<Value> = (0..RUNS).map(|n| fleet.run("one", &format!("run {n}"))).collect();
@@ -134,7 +160,10 @@ async fn a_broker_restart_loses_and_repeats_none() -> anyhow::Result<()> {
     restart.await??;
     fleet.all_succeed(RUNS as u64, Duration::from_secs(180)).await?;
     let asked = fleet.mock.counts();
-    let once = runs.iter().filter(|run| asked.get(run["input"].as_str().unwrap_or_default()) == Some(&1)).count();
+    let once = runs
+        .iter()
+        .filter(|run| asked.get(run["input"].as_str().unwrap_or_default()) == Some(&1))
+        .count();
     assert_eq!(once, RUNS, "each model was asked exactly once");
     Ok(())
 }
@@ -146,9 +175,11 @@ async fn purging_the_queue_loses_none() -> anyhow::Result<()> {
     fleet.put_flow("one", &flows::chain_of_models(1)).await?;
     let runs: Vec<Value> = (0..RUNS).map(|n| fleet.run("one", &format!("run {n}"))).collect();
     fleet.submit_batch(&runs).await?;
-    until("the queue was filled and purged", Duration::from_secs(20), || async {
-        Ok((services::purge(&fleet.pool)? == 3).then_some(()))
-    })
+    until(
+        "the queue was filled and purged",
+        Duration::from_secs(20),
+        || async { Ok((services::purge(&fleet.pool)? == 3).then_some(())) },
+    )
     .await?;
     fleet.start_worker(&[]).await?;
     fleet.all_succeed(RUNS, Duration::from_secs(90)).await?;
@@ -159,7 +190,14 @@ async fn purging_the_queue_loses_none() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_killed_dispatcher_loses_nothing_it_accepted() -> anyhow::Result<()> {
     const RUNS: u64 = 300;
-    let mut fleet = Fleet::start(1, mock::Config { latency_ms: 30, ..mock::Config::default() }).await?;
+    let mut fleet = Fleet::start(
+        1,
+        mock::Config {
+            latency_ms: 30,
+            ..mock::Config::default()
+        },
+    )
+    .await?;
     fleet.put_flow("one", &flows::chain_of_models(1)).await?;
     let runs: Vec<Value> = (0..RUNS).map(|n| fleet.run("one", &format!("run {n}"))).collect();
     fleet.submit_batch(&runs).await?;
@@ -174,12 +212,21 @@ async fn a_killed_dispatcher_loses_nothing_it_accepted() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn the_embedded_fleet_survives_kill_with_its_runs() -> anyhow::Result<()> {
-    let mock = mock::spawn(mock::Config { latency_ms: 1_500, ..mock::Config::default() }).await?;
+    let mock = mock::spawn(mock::Config {
+        latency_ms: 1_500,
+        ..mock::Config::default()
+    })
+    .await?;
     let data = tempfile::tempdir()?;
     let client = reqwest::Client::new();
     let mut embedded = Embedded::start(data.path(), &mock.base_url()).await?;
     let flow = flows::chain_of_models(2);
-    client.put(format!("{}/v1/flows/two", embedded.url)).json(&flow).send().await?.error_for_status()?;
+    client
+        .put(format!("{}/v1/flows/two", embedded.url))
+        .json(&flow)
+        .send()
+        .await?
+        .error_for_status()?;
     let submitted: Value = client
         .post(format!("{}/v1/runs", embedded.url))
         .json(&json!({"flow": "two", "input": "hi"}))
@@ -196,7 +243,12 @@ async fn the_embedded_fleet_survives_kill_with_its_runs() -> anyhow::Result<()> 
     let embedded = Embedded::start(data.path(), &mock.base_url()).await?;
     let id = submitted["id"].as_str().unwrap_or_default();
     let run: Value = until("the run ends", Duration::from_secs(90), || async {
-        let run: Value = client.get(format!("{}/v1/runs/{id}", embedded.url)).send().await?.json().await?;
+        let run: Value = client
+            .get(format!("{}/v1/runs/{id}", embedded.url))
+            .send()
+            .await?
+            .json()
+            .await?;
         Ok(is_final(&run).then_some(run))
     })
     .await?;

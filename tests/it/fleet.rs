@@ -31,7 +31,9 @@ impl Process {
     }
 
     pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status()?;
+        let status = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status()?;
         ensure!(status.success(), "kill {signal} {}", self.name);
         Ok(())
     }
@@ -62,7 +64,11 @@ pub fn binary(name: &str) -> std::path::PathBuf {
     path.pop();
     path.pop();
     path.push(name);
-    assert!(path.exists(), "{} is missing: cargo build --workspace builds it", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build --workspace builds it",
+        path.display()
+    );
     path
 }
 
@@ -125,7 +131,11 @@ impl Fleet {
             data: tempfile::tempdir()?,
         };
         let migrated = fleet.command("flowfleet").arg("migrate").output()?;
-        ensure!(migrated.status.success(), "migrate: {}", String::from_utf8_lossy(&migrated.stderr));
+        ensure!(
+            migrated.status.success(),
+            "migrate: {}",
+            String::from_utf8_lossy(&migrated.stderr)
+        );
         fleet.start_dispatcher().await?;
         for _ in 0..workers {
             fleet.start_worker(&[]).await?;
@@ -139,8 +149,14 @@ impl Fleet {
             .env("FLOWFLEET_STORE_URL", &self.database.url)
             .env("FLOWFLEET_QUEUE_URL", services::rabbitmq_url())
             .env("FLOWFLEET_BUS_URL", services::redis_url())
-            .env("FLOWFLEET_BLOB_URL", format!("file:{}", self.data.path().display()))
-            .env("FLOWFLEET_LOG", std::env::var("FLOWFLEET_LOG").unwrap_or_else(|_| "warn".to_owned()))
+            .env(
+                "FLOWFLEET_BLOB_URL",
+                format!("file:{}", self.data.path().display()),
+            )
+            .env(
+                "FLOWFLEET_LOG",
+                std::env::var("FLOWFLEET_LOG").unwrap_or_else(|_| "warn".to_owned()),
+            )
             .env("OPENAI_BASE_URL", self.mock.base_url())
             .env("OPENAI_API_KEY", "test-key");
         command
@@ -149,8 +165,15 @@ impl Fleet {
     pub async fn start_dispatcher(&mut self) -> anyhow::Result<()> {
         let address = free_address()?;
         self.url = format!("http://{address}");
-        let child = self.command("flowfleet-dispatcher").env("FLOWFLEET_LISTEN", &address).spawn()?;
-        let process = Process { child, name: "dispatcher", admin: self.url.clone() };
+        let child = self
+            .command("flowfleet-dispatcher")
+            .env("FLOWFLEET_LISTEN", &address)
+            .spawn()?;
+        let process = Process {
+            child,
+            name: "dispatcher",
+            admin: self.url.clone(),
+        };
         self.ready(&process).await?;
         self.dispatcher = Some(process);
         Ok(())
@@ -166,22 +189,39 @@ impl Fleet {
             .env("FLOWFLEET_LEASE_S", "3")
             .envs(settings.iter().copied())
             .spawn()?;
-        let process = Process { child, name: "worker", admin: format!("http://{address}") };
+        let process = Process {
+            child,
+            name: "worker",
+            admin: format!("http://{address}"),
+        };
         self.ready(&process).await?;
         self.workers.push(process);
         Ok(())
     }
 
     async fn ready(&self, process: &Process) -> anyhow::Result<()> {
-        until(&format!("the {} is ready", process.name), Duration::from_secs(60), || async {
-            let answer = self.client.get(format!("{}/health/ready", process.admin)).send().await;
-            Ok(answer.is_ok_and(|a| a.status().is_success()).then_some(()))
-        })
+        until(
+            &format!("the {} is ready", process.name),
+            Duration::from_secs(60),
+            || async {
+                let answer = self
+                    .client
+                    .get(format!("{}/health/ready", process.admin))
+                    .send()
+                    .await;
+                Ok(answer.is_ok_and(|a| a.status().is_success()).then_some(()))
+            },
+        )
         .await
     }
 
     pub async fn put_flow(&self, name: &str, flow: &Value) -> anyhow::Result<Value> {
-        let answer = self.client.put(format!("{}/v1/flows/{name}", self.url)).json(flow).send().await?;
+        let answer = self
+            .client
+            .put(format!("{}/v1/flows/{name}", self.url))
+            .json(flow)
+            .send()
+            .await?;
         body(answer, &[StatusCode::OK, StatusCode::CREATED]).await
     }
 
@@ -191,7 +231,12 @@ impl Fleet {
     }
 
     pub async fn submit(&self, run: &Value) -> anyhow::Result<String> {
-        let answer = self.client.post(format!("{}/v1/runs", self.url)).json(run).send().await?;
+        let answer = self
+            .client
+            .post(format!("{}/v1/runs", self.url))
+            .json(run)
+            .send()
+            .await?;
         let body = body(answer, &[StatusCode::ACCEPTED]).await?;
         Ok(body["id"].as_str().context("an id")?.to_owned())
     }
@@ -203,14 +248,22 @@ impl Fleet {
     }
 
     pub async fn get(&self, id: &str) -> anyhow::Result<Value> {
-        let answer = self.client.get(format!("{}/v1/runs/{id}", self.url)).send().await?;
+        let answer = self
+            .client
+            .get(format!("{}/v1/runs/{id}", self.url))
+            .send()
+            .await?;
         body(answer, &[StatusCode::OK]).await
     }
 
     /// Waits until a run has ended.
     pub async fn wait(&self, id: &str, within: Duration) -> anyhow::Result<Value> {
         until(&format!("run {id} ends"), within, || async {
-            let answer = self.client.get(format!("{}/v1/runs/{id}?wait_s=5", self.url)).send().await?;
+            let answer = self
+                .client
+                .get(format!("{}/v1/runs/{id}?wait_s=5", self.url))
+                .send()
+                .await?;
             let run = body(answer, &[StatusCode::OK]).await?;
             Ok(is_final(&run).then_some(run))
         })
@@ -218,22 +271,30 @@ impl Fleet {
     }
 
     pub async fn submit_batch(&self, runs: &[Value]) -> anyhow::Result<Vec<String>> {
-        let answer = self.client.post(format!("{}/v1/runs/batch", self.url)).json(&runs).send().await?;
+        let answer = self
+            .client
+            .post(format!("{}/v1/runs/batch", self.url))
+            .json(&runs)
+            .send()
+            .await?;
         let body = body(answer, &[StatusCode::ACCEPTED]).await?;
         let ids = body["ids"].as_array().context("ids")?;
-        Ok(ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect())
+        Ok(ids
+            .iter()
+            .filter_map(|id| id.as_str().map(str::to_owned))
+            .collect())
     }
 
     /// How many runs are in a state, by walking the listing to its end.
     pub async fn count(&self, state: &str) -> anyhow::Result<u64> {
         let (mut count, mut cursor) = (0, None::<String>);
         loop {
-            let mut request = self.client.get(format!("{}/v1/runs", self.url));
-            request = request.query(&[("state", state), ("limit", "1000")]);
+            let mut url = format!("{}/v1/runs?state={state}&limit=1000", self.url);
             if let Some(cursor) = &cursor {
-                request = request.query(&[("cursor", cursor)]);
+                url.push_str("&cursor=");
+                url.push_str(cursor);
             }
-            let page = body(request.send().await?, &[StatusCode::OK]).await?;
+            let page = body(self.client.get(url).send().await?, &[StatusCode::OK]).await?;
             count += page["items"].as_array().context("items")?.len() as u64;
             match page["next_cursor"].as_str() {
                 Some(next) => cursor = Some(next.to_owned()),
@@ -283,13 +344,21 @@ impl Fleet {
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(Duration::from_secs(60), read).await.context("the stream went silent")??;
+        tokio::time::timeout(Duration::from_secs(60), read)
+            .await
+            .context("the stream went silent")??;
         Ok(seen)
     }
 
     /// The text of a process's metrics.
     pub async fn metrics(&self, process: &Process) -> anyhow::Result<String> {
-        Ok(self.client.get(format!("{}/metrics", process.admin)).send().await?.text().await?)
+        Ok(self
+            .client
+            .get(format!("{}/metrics", process.admin))
+            .send()
+            .await?
+            .text()
+            .await?)
     }
 }
 
@@ -302,7 +371,10 @@ impl Drop for Fleet {
 }
 
 pub fn is_final(run: &Value) -> bool {
-    matches!(run["state"].as_str(), Some("succeeded" | "failed" | "cancelled" | "expired"))
+    matches!(
+        run["state"].as_str(),
+        Some("succeeded" | "failed" | "cancelled" | "expired")
+    )
 }
 
 /// The JSON of an answer whose status is among those expected.
@@ -332,7 +404,14 @@ impl Embedded {
             .env("FLOWFLEET_LOG", "warn")
             .stdout(Stdio::null())
             .spawn()?;
-        let embedded = Self { process: Process { child, name: "flowfleet up", admin: url.clone() }, url };
+        let embedded = Self {
+            process: Process {
+                child,
+                name: "flowfleet up",
+                admin: url.clone(),
+            },
+            url,
+        };
         let client = reqwest::Client::new();
         until("`flowfleet up` is ready", Duration::from_secs(60), || async {
             let answer = client.get(format!("{}/health/ready", embedded.url)).send().await;

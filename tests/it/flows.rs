@@ -56,16 +56,29 @@ fn flow(name: &str, nodes: &[Value], edges: &[Value]) -> Value {
 }
 
 fn chat_input() -> Value {
-    node("ChatInput-1", "ChatInput", json!({"input_value": field(json!(""), &[])}), "message")
+    node(
+        "ChatInput-1",
+        "ChatInput",
+        json!({"input_value": field(json!(""), &[])}),
+        "message",
+    )
 }
 
 fn chat_output() -> Value {
-    node("ChatOutput-1", "ChatOutput", json!({"input_value": field(json!(""), &["Message", "Data"])}), "message")
+    node(
+        "ChatOutput-1",
+        "ChatOutput",
+        json!({"input_value": field(json!(""), &["Message", "Data"])}),
+        "message",
+    )
 }
 
 /// What goes in comes out.
 pub fn passthrough() -> Value {
-    let edges = [edge(("ChatInput-1", "ChatInput", "message"), ("ChatOutput-1", "input_value"))];
+    let edges = [edge(
+        ("ChatInput-1", "ChatInput", "message"),
+        ("ChatOutput-1", "input_value"),
+    )];
     flow("passthrough", &[chat_input(), chat_output()], &edges)
 }
 
@@ -94,7 +107,10 @@ pub fn chain_of_models(length: usize) -> Value {
 /// Adds an edge from the last model of a chain to the first: a cycle.
 pub fn connect_back(chain: &mut Value) {
     const MODEL: &str = "LanguageModelComponent";
-    let back = edge((&format!("{MODEL}-2"), MODEL, "text_output"), (&format!("{MODEL}-1"), "system_message"));
+    let back = edge(
+        (&format!("{MODEL}-2"), MODEL, "text_output"),
+        (&format!("{MODEL}-1"), "system_message"),
+    );
     if let Some(edges) = chain["data"]["edges"].as_array_mut() {
         edges.push(back);
     }

@@ -45,15 +45,23 @@ impl Database {
     pub fn create() -> anyhow::Result<Self> {
         let name = format!("ff_it_{}", Uuid::now_v7().simple());
         sql(&postgres_url(), &format!("CREATE DATABASE {name}"))?;
-        let (server, _) = postgres_url().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).context("a URL")?;
-        Ok(Self { url: format!("{server}/{name}"), name })
+        let (server, _) = postgres_url()
+            .rsplit_once('/')
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .context("a URL")?;
+        Ok(Self {
+            url: format!("{server}/{name}"),
+            name,
+        })
     }
-
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if let Err(error) = sql(&postgres_url(), &format!("DROP DATABASE {} WITH (FORCE)", self.name)) {
+        if let Err(error) = sql(
+            &postgres_url(),
+            &format!("DROP DATABASE {} WITH (FORCE)", self.name),
+        ) {
             eprintln!("leaving database {} behind: {error}", self.name);
         }
     }
@@ -75,14 +83,20 @@ fn text(what: &str, output: &Output) -> anyhow::Result<String> {
 }
 
 fn rabbitmqctl(arguments: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new("rabbitmqctl").args(arguments).output().context("rabbitmqctl runs")?;
+    let output = Command::new("rabbitmqctl")
+        .args(arguments)
+        .output()
+        .context("rabbitmqctl runs")?;
     text(&format!("rabbitmqctl {}", arguments.join(" ")), &output)
 }
 
 /// Stops the broker's whole operating-system process and starts it again.
 pub fn restart_rabbitmq() -> anyhow::Result<()> {
     rabbitmqctl(&["shutdown"])?;
-    let started = Command::new("rabbitmq-server").arg("-detached").output().context("rabbitmq-server runs")?;
+    let started = Command::new("rabbitmq-server")
+        .arg("-detached")
+        .output()
+        .context("rabbitmq-server runs")?;
     text("rabbitmq-server -detached", &started)?;
     let deadline = Instant::now() + Duration::from_secs(90);
     loop {
