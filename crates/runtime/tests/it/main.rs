@@ -4,6 +4,7 @@
 
 mod admin;
 mod fakes;
+mod otlp;
 mod payload;
 mod relay;
 mod settings;
