@@ -27,6 +27,9 @@ pub struct Options {
     pub confirm_timeout: Duration,
     /// How this process appears in the broker's list of connections.
     pub connection_name: String,
+    /// How often a consumer that receives nothing is compared with what its queue holds; one that starves twice
+    /// in a row is started again.
+    pub check_interval: Duration,
 }
 
 impl Default for Options {
@@ -35,6 +38,7 @@ impl Default for Options {
             prefix: "flowfleet".to_owned(),
             confirm_timeout: Duration::from_secs(10),
             connection_name: "flowfleet".to_owned(),
+            check_interval: Duration::from_secs(20),
         }
     }
 }

@@ -21,6 +21,10 @@ impl Outstanding {
         self.0.insert(tag);
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes `tags` out and says which frames settle exactly those. Unknown ones are ignored: a channel dies of
     /// a tag it does not know.
     pub(crate) fn settle(&mut self, tags: impl IntoIterator<Item = u64>) -> Vec<Settle> {

@@ -16,11 +16,13 @@ use flowfleet_core::port::{Consumer, Delivery, Receipt, Result};
 use flowfleet_core::run::Priority;
 use futures::future::join_all;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::Context;
+use super::explain::within;
 use super::link::State;
 use super::source::{Source, Verdict};
+use super::topology::SETTLE;
 use crate::fair::Fair;
 
 /// Pauses between tries to start a source on a sound connection.
@@ -28,6 +30,11 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(5);
 /// How long a new consumer waits for the connection before it is handed out without one.
 const FIRST: Duration = Duration::from_secs(2);
+
+/// Not all workers ask at once.
+fn next_check(interval: Duration) -> Instant {
+    Instant::now() + interval.mul_f64(rand::random_range(0.75..1.25))
+}
 
 #[derive(Debug)]
 pub(super) struct RabbitConsumer {
@@ -40,6 +47,8 @@ pub(super) struct RabbitConsumer {
     paused: bool,
     /// When to try again to start sources that could not be, and the pause after that.
     retry: Option<(Instant, Duration)>,
+    /// When to compare what arrives with what waits.
+    check: Instant,
 }
 
 impl RabbitConsumer {
@@ -51,8 +60,10 @@ impl RabbitConsumer {
             .flat_map(|queue| Priority::ALL.map(|priority| Source::new(queue.clone(), priority)))
             .collect();
         let link = context.link.watch();
+        let check = next_check(context.check);
         Self {
             context,
+            check,
             link,
             prefetch,
             sources,
@@ -81,6 +92,9 @@ impl RabbitConsumer {
         let Some(live) = self.context.link.current() else {
             return Ok(());
         };
+        if self.retry.is_none() && self.sources.iter().any(Source::vanished) {
+            self.retry = Some((Instant::now() + SETTLE, RETRY_FIRST));
+        }
         if self.retry.is_some_and(|(at, _)| at > Instant::now()) {
             return Ok(());
         }
@@ -106,6 +120,27 @@ impl RabbitConsumer {
             tracing::warn!(%error, "a consumer could not be started: trying again");
         }
         Ok(())
+    }
+
+    /// Compares sources to which nothing comes with what waits for them. The broker tells consumers when their
+    /// queue goes, but not always: one that was deleted and declared again at once may leave them deaf.
+    async fn check(&mut self) {
+        self.check = next_check(self.context.check);
+        let prefetch = self.prefetch;
+        let quiet: Vec<usize> = (0..self.sources.len())
+            .filter(|index| self.sources[*index].quiet(prefetch))
+            .collect();
+        let Some(live) = self.context.link.current() else {
+            return;
+        };
+        for index in quiet {
+            let (queue, priority) = (self.sources[index].queue.clone(), self.sources[index].priority);
+            let asked = live.ready(&self.context.names, &queue, priority);
+            match within("queue.check", self.context.patience, asked).await {
+                Ok(ready) => self.sources[index].compare(ready),
+                Err(error) => tracing::debug!(%queue, %error, "could not check a quiet consumer"),
+            }
+        }
     }
 
     /// Picks up to `max` buffered messages by weight.
@@ -170,7 +205,8 @@ impl RabbitConsumer {
                 // The connection's keeper is gone, which only happens when the runtime stops.
                 std::future::pending::<()>().await;
             },
-            () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
+            () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
+            () = sleep_until(self.check) => {}
         }
     }
 
@@ -200,7 +236,11 @@ impl Consumer for RabbitConsumer {
             if !taken.is_empty() {
                 return Ok(taken);
             }
-            self.wait().await;
+            if self.check <= Instant::now() {
+                self.check().await;
+            } else {
+                self.wait().await;
+            }
         }
     }
 

@@ -99,27 +99,32 @@ impl Live {
 
     /// Messages ready in a pool.
     pub(super) async fn depth(&self, names: &Names, queue: &QueueName) -> Result<Depth> {
+        Ok(Depth {
+            high: self.ready(names, queue, Priority::High).await?,
+            normal: self.ready(names, queue, Priority::Normal).await?,
+            low: self.ready(names, queue, Priority::Low).await?,
+        })
+    }
+
+    /// Messages ready in one queue of a pool; none where there is no queue.
+    pub(super) async fn ready(&self, names: &Names, queue: &QueueName, priority: Priority) -> Result<u64> {
         let mut asking = self.asking.lock().await;
-        let mut counts = [0; 3];
-        for (count, priority) in counts.iter_mut().zip(Priority::ALL) {
-            let channel = match asking.take() {
-                Some(channel) if channel.status().connected() => channel,
-                _ => self.channel("queue.depth").await?,
-            };
-            match channel
-                .queue_declare(names.of(queue, priority), passive(), arguments())
-                .await
-            {
-                Ok(state) => {
-                    *count = u64::from(state.message_count());
-                    *asking = Some(channel);
-                }
-                Err(error) if code(&error) == Some(NOT_FOUND) => {}
-                Err(error) => return Err(explain("queue.depth", error)),
+        let channel = match asking.take() {
+            Some(channel) if channel.status().connected() => channel,
+            _ => self.channel("queue.depth").await?,
+        };
+        match channel
+            .queue_declare(names.of(queue, priority), passive(), arguments())
+            .await
+        {
+            Ok(state) => {
+                *asking = Some(channel);
+                Ok(u64::from(state.message_count()))
             }
+            // The channel is gone as well; the next question opens another.
+            Err(error) if code(&error) == Some(NOT_FOUND) => Ok(0),
+            Err(error) => Err(explain("queue.depth", error)),
         }
-        let [high, normal, low] = counts;
-        Ok(Depth { high, normal, low })
     }
 
     /// A channel that confirms, for one call. Whoever is done with it and had no error gives it back; a

@@ -32,6 +32,8 @@ struct Context {
     names: Names,
     /// Longest wait for the broker in one step.
     patience: Duration,
+    /// How often a quiet consumer is checked.
+    check: Duration,
 }
 
 /// A broker over AMQP 0-9-1.
@@ -48,6 +50,7 @@ impl RabbitQueue {
             link: Link::start(uri, options.connection_name.clone()),
             names: Names::new(&options.prefix),
             patience: options.confirm_timeout,
+            check: options.check_interval,
         };
         Ok(Self {
             context: Arc::new(context),

@@ -19,6 +19,7 @@ use super::Context;
 use super::explain::{busy, explain};
 use super::link::Link;
 use super::live::Live;
+use super::topology::SETTLE;
 use crate::metrics::RETURNED;
 
 const OPERATION: &str = "queue.publish";
@@ -111,6 +112,7 @@ async fn once(context: &Context, live: &Live, window: &[Envelope]) -> Result<()>
         for envelope in &pending {
             live.forget(&envelope.queue).await;
         }
+        tokio::time::sleep(SETTLE).await;
     }
     Err(busy(OPERATION, "the queue vanishes as often as it is declared"))
 }

@@ -30,6 +30,9 @@ use super::live::Live;
 use crate::metrics::{RESUBSCRIBED, UNDECODABLE};
 use crate::outstanding::{Outstanding, Settle};
 
+/// Quiet checks after which a source with nothing open gets a new channel: five minutes by default.
+const RENEW: u32 = 15;
+
 /// What to do with deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -67,6 +70,12 @@ pub(super) struct Source {
     restart: bool,
     /// The queue may be gone: declare it again.
     vanished: bool,
+    /// Whether anything arrived since the last check.
+    arrived: bool,
+    /// Checks in a row that found it quiet.
+    quiet: u32,
+    /// Whether the last check found messages that should have arrived.
+    suspect: bool,
 }
 
 /// What it takes to start to consume: a channel if there is none, and a consumer on it.
@@ -127,6 +136,9 @@ impl Source {
             starting: None,
             restart: false,
             vanished: false,
+            arrived: false,
+            quiet: 0,
+            suspect: false,
         }
     }
 
@@ -135,6 +147,41 @@ impl Source {
         self.open
             .as_ref()
             .is_some_and(|open| open.flow.is_some() && open.sound())
+    }
+
+    pub(super) fn vanished(&self) -> bool {
+        self.vanished
+    }
+
+    /// Whether nothing came since the last call although there is room for it.
+    pub(super) fn quiet(&mut self, prefetch: u16) -> bool {
+        let arrived = std::mem::take(&mut self.arrived);
+        let room = self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.outstanding.len() < usize::from(prefetch));
+        let quiet = !arrived && room && self.flowing();
+        self.suspect &= quiet;
+        self.quiet = if quiet { self.quiet + 1 } else { 0 };
+        quiet
+    }
+
+    /// Notes that a quiet source's queue has, or has not, messages. The second time in a row it has, the broker
+    /// forgot this consumer: start again.
+    pub(super) fn compare(&mut self, ready: u64) {
+        if ready == 0 {
+            self.suspect = false;
+            let nothing_open = self.open.as_ref().is_some_and(|open| open.outstanding.len() == 0);
+            if self.quiet >= RENEW && nothing_open {
+                // What such a broker handed to a deaf consumer shows nowhere: only a new channel frees it.
+                self.restart = false;
+                self.lose();
+            }
+        } else if std::mem::replace(&mut self.suspect, true) {
+            let (queue, priority) = (&self.queue, self.priority.as_str());
+            tracing::warn!(%queue, priority, ready, "a consumer receives nothing though messages wait: starting it again");
+            self.lose();
+        }
     }
 
     /// Whether what was handed out can still be settled.
@@ -159,6 +206,8 @@ impl Source {
         self.starting = None;
         self.buffer.clear();
         self.garbage.clear();
+        self.suspect = false;
+        self.quiet = 0;
     }
 
     /// Makes deliveries flow on `live`. Cancel-safe: the exchange with the broker goes on in a task of its own,
@@ -256,6 +305,7 @@ impl Source {
 
     fn arrive(&mut self, delivery: &Delivery) {
         let Some(open) = self.open.as_mut() else { return };
+        self.arrived = true;
         open.outstanding.insert(delivery.delivery_tag);
         match RunMessage::decode(&delivery.data) {
             Ok(mut message) => {

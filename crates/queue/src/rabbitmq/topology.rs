@@ -4,6 +4,8 @@
 //! node and are faster than durable classic ones; priorities are queues because quorum queues of RabbitMQ 3
 //! have none.
 
+use std::time::Duration;
+
 use flowfleet_core::name::QueueName;
 use flowfleet_core::run::Priority;
 use lapin::options::QueueDeclareOptions;
@@ -13,6 +15,10 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 /// worker that gives buffered messages back counts as one each time; with no limit the broker puts what comes
 /// back behind everything else. What it drops is a hint the reconciler publishes again.
 const DELIVERY_LIMIT: i32 = 1_000;
+
+/// How long a deleted queue stays deleted before we declare it again. A broker whose quorum queue is back at
+/// once carries old consumers over instead of cancelling them, and they receive nothing.
+pub(super) const SETTLE: Duration = Duration::from_millis(500);
 
 /// Names queues for one fleet.
 #[derive(Debug, Clone)]

@@ -38,6 +38,8 @@ async fn a_consumer_goes_on_after_an_outage_and_old_receipts_are_void() {
         let mut consumer = queue.consume(std::slice::from_ref(&pool), 6).await.unwrap();
         let old = receive(&mut *consumer, 4).await;
         consumer.ack(&receipts(&old[..1])).await.unwrap();
+        // The broker has seen the acknowledgement once it sends a seventh.
+        depth_becomes(&*direct, &pool, normal(3)).await;
         proxy.cut().await;
         connected_becomes(&mut *consumer, false).await;
         // Unacknowledged and buffered messages are everybody's again.

@@ -7,8 +7,11 @@ use flowfleet_core::id::RunId;
 use flowfleet_core::message::{RunMessage, TraceContext};
 use flowfleet_core::port::Depth;
 use flowfleet_core::run::Priority;
+use flowfleet_queue::Options;
 use lapin::BasicProperties;
-use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueuePurgeOptions};
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 
 use crate::contract;
@@ -160,6 +163,50 @@ async fn a_deleted_queue_is_declared_again_by_the_consumer() {
         consumer.ack(&receipts(&got)).await.unwrap();
         assert!(consumer.connected());
         nothing(&mut *consumer).await;
+    })
+    .await;
+}
+
+/// The broker may carry a consumer over to a queue that is deleted and declared again at once, and send it
+/// nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_was_forgotten_starts_again() {
+    with_rabbit(&["replaced"], |rabbit| async move {
+        let pool = pool("replaced");
+        let options = Options {
+            check_interval: Duration::from_millis(100),
+            ..rabbit.options()
+        };
+        let queue = flowfleet_queue::open(&rabbit.url, options).await.unwrap();
+        let mut consumer = queue.consume(std::slice::from_ref(&pool), 10).await.unwrap();
+        queue
+            .publish(&envelopes(&pool, Priority::Normal, 1))
+            .await
+            .unwrap();
+        let first = receive(&mut *consumer, 1).await;
+        consumer.ack(&receipts(&first)).await.unwrap();
+        let channel = rabbit.operator().await.create_channel().await.unwrap();
+        let name = rabbit.queue(&pool, Priority::Normal);
+        channel
+            .queue_delete(name.as_str().into(), QueueDeleteOptions::default())
+            .await
+            .unwrap();
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(1_000));
+        let options = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
+        channel
+            .queue_declare(name.into(), options, arguments)
+            .await
+            .unwrap();
+        let sent = envelopes(&pool, Priority::Normal, 3);
+        queue.publish(&sent).await.unwrap();
+        let got = receive(&mut *consumer, 3).await;
+        assert_eq!(runs(&got), runs_of(&sent));
+        consumer.ack(&receipts(&got)).await.unwrap();
     })
     .await;
 }
