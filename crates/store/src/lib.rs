@@ -1,8 +1,8 @@
 //! The store: runs, leases, flows, keys and events in PostgreSQL or SQLite.
 //!
 //! Owns the schemas and their forward-only migrations, and every statement. The two dialects share what is not
-//! SQL: which transition follows ([`change`], built on `flowfleet_core::run::apply`), what rows mean ([`row`])
-//! and when a failed statement is tried again ([`error`]). Scheduling, publishing and retention belong to the
+//! SQL: which transition follows (`change`, built on `flowfleet_core::run::apply`), what rows mean (`row`) and
+//! when a failed statement is tried again (`error`). Scheduling, publishing and retention belong to the
 //! dispatcher.
 
 mod batch;

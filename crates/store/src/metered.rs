@@ -203,3 +203,74 @@ impl<S: KeyStore> KeyStore for Metered<S> {
         timed("audit_log", self.0.audit_log(tenant, before, limit)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use metrics::{
+        Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    };
+
+    use super::*;
+
+    /// Remembers what histograms recorded.
+    #[derive(Default)]
+    struct Seen(Arc<Mutex<Vec<(String, f64)>>>);
+
+    struct Line(String, Arc<Mutex<Vec<(String, f64)>>>);
+
+    impl HistogramFn for Line {
+        fn record(&self, value: f64) {
+            self.1.lock().unwrap().push((self.0.clone(), value));
+        }
+    }
+
+    impl Recorder for Seen {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::noop()
+        }
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            let labels: Vec<_> = key
+                .labels()
+                .map(|l| format!("{}={}", l.key(), l.value()))
+                .collect();
+            let name = format!("{} {}", key.name(), labels.join(","));
+            Histogram::from_arc(Arc::new(Line(name, self.0.clone())))
+        }
+    }
+
+    #[tokio::test]
+    async fn every_operation_is_timed_and_claims_are_counted() {
+        let seen = Seen::default();
+        let lines = seen.0.clone();
+        // The runtime of this test has one thread, so this recorder sees all of it.
+        let _guard = metrics::set_default_local_recorder(&seen);
+        let store = crate::open("sqlite::memory:", crate::Options::default())
+            .await
+            .unwrap();
+        store.ping().await.unwrap_err();
+        store.migrate().await.unwrap();
+        let runs = [RunId::generate(), RunId::generate(), RunId::generate()];
+        store
+            .claim(WorkerId::generate(), &runs, Duration::from_secs(1))
+            .await
+            .unwrap();
+        let lines = lines.lock().unwrap();
+        let names: Vec<_> = lines.iter().map(|(name, _)| name.as_str()).collect();
+        let expected = [
+            "flowfleet_store_operation_seconds operation=ping",
+            "flowfleet_store_operation_seconds operation=migrate",
+            "flowfleet_claim_batch_size ",
+            "flowfleet_store_operation_seconds operation=claim",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(lines[2].1, 3.0);
+    }
+}

@@ -8,7 +8,7 @@ use flowfleet_core::{QueueName, RunEvent};
 use jiff::Timestamp;
 
 use super::Sqlite;
-use super::write::{apply, each, lock, locked_columns, outbox};
+use super::write::{apply, lock, locked_columns, outbox};
 use crate::UPKEEP_LIMIT;
 use crate::batch::Batch;
 use crate::change::envelope;
@@ -53,7 +53,7 @@ SELECT queue, priority, 'scheduled', count(*), NULL FROM runs WHERE state = 'sch
 ";
 
 const REPUBLISHED: &str = "
-UPDATE runs SET published_at = value ->> 'at' FROM json_each(?1) WHERE id = value ->> 'id' AND state = 'queued'
+UPDATE runs SET published_at = ?1 WHERE id IN (SELECT value FROM json_each(?2)) AND state = 'queued'
 ";
 
 /// The moment `age` before `now`.
@@ -125,11 +125,12 @@ impl Sqlite {
             .map(|run| envelope(&run.queue, run.priority, run.id, run.trace.as_ref()))
             .collect();
         let outbox = outbox(&mut tx, envelopes, now).await?;
-        let marks: Vec<_> = waiting
-            .iter()
-            .map(|run| serde_json::json!({ "id": run.id, "at": now }))
-            .collect();
-        each(&mut tx, REPUBLISHED, &marks).await?;
+        let ids: Vec<_> = waiting.iter().map(|run| run.id).collect();
+        sqlx::query(REPUBLISHED)
+            .bind(now)
+            .bind(serde_json::to_string(&ids)?)
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
         Ok(outbox)
     }

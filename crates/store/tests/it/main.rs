@@ -1,0 +1,72 @@
+//! The contract of the store, one suite for every dialect: each case is an async function of a [`bed::Bed`], run
+//! against PostgreSQL and against SQLite, each time in a database of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
+mod bed;
+mod concurrency;
+mod flows;
+mod interruptions;
+mod keys;
+mod leases;
+mod listing;
+mod model;
+mod opening;
+mod submission;
+mod upkeep;
+
+macro_rules! contract {
+    ($($module:ident: $($case:ident),+;)+) => {
+        mod postgres {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::bed::run(crate::bed::Dialect::Postgres, crate::$module::$case).await;
+                })+
+            })+
+        }
+        mod sqlite {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::bed::run(crate::bed::Dialect::Sqlite, crate::$module::$case).await;
+                })+
+            })+
+        }
+    };
+}
+
+contract! {
+    opening: an_empty_database_asks_for_migrate, migrating_twice_changes_nothing;
+    submission:
+        a_batch_is_stored_with_one_outbox_row, a_later_time_makes_it_scheduled, everything_given_comes_back,
+        fifty_equal_submits_make_one_run, the_same_key_with_another_body_conflicts,
+        keys_repeated_within_a_call, ten_thousand_at_once, nothing_is_stored_when_one_is_refused,
+        an_odd_payload_comes_back_as_it_was;
+    leases:
+        the_path_of_one_run, a_claim_answers_each_message, claims_of_one_run_are_counted_once,
+        a_stale_epoch_changes_nothing, renewing_carries_the_cancellation, a_lost_lease_is_told,
+        checkpoints_are_found_by_the_next_attempt, a_retry_waits_and_then_counts, how_runs_end,
+        checkpoints_go_when_it_ends;
+    interruptions:
+        a_lost_worker_is_not_a_failure, too_many_fail_the_run, the_second_asks_for_on_demand,
+        a_cancelled_run_is_not_queued_again, cancelling_in_every_state, what_was_handed_back_keeps_its_nodes;
+    listing:
+        pages_make_up_the_list, filters_hold, labels_must_all_match, nothing_crosses_tenants,
+        events_are_read_in_windows;
+    upkeep:
+        due_runs_are_promoted, late_runs_expire, started_runs_do_not_expire, the_outbox_is_emptied,
+        republishing_keeps_its_distance, the_backlog_is_exact, ahead_counts_who_comes_first,
+        one_leader_per_role, limits_hold;
+    flows: versions_are_numbered, deleting_hides, flows_are_paged_by_name, writers_of_one_flow_take_turns;
+    keys: keys_live_until_revoked, the_audit_log_is_paged, the_audit_log_bears_many_writers;
+    concurrency:
+        eight_claimers_share_the_runs, opposite_orders_do_not_block, interleaved_writers_leave_no_hole,
+        opposite_submissions_do_not_block, two_reapers_do_no_harm;
+    model: any_history_follows_the_state_machine;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_connection_dies_leads_no_more() {
+    bed::run(bed::Dialect::Postgres, upkeep::a_killed_leader_leads_no_more).await;
+}
