@@ -263,8 +263,8 @@ proptest! {
                 running.extend(schedule.ready());
             }
             assert!(schedule.is_done(), "stuck at {:?}", schedule.stuck());
-            for vertex in 0..graph.len() {
-                assert_eq!(!ran[vertex], schedule.states[vertex] == State::Skipped);
+            for (ran, state) in ran.iter().zip(&schedule.states) {
+                assert_eq!(*ran, *state != State::Skipped);
             }
             ran
         };

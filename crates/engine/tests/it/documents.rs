@@ -131,7 +131,7 @@ fn each_broken_part_is_named() {
         (
             |d| {
                 d["data"]["edges"][0]["data"]["targetHandle"] =
-                    json!({"name": "item", "output_types": ["Data"]})
+                    json!({"name": "item", "output_types": ["Data"]});
             },
             "/data/edges/0/data/targetHandle/fieldName",
             "loops are not supported yet",

@@ -7,61 +7,61 @@ use serde_json::{Map, Value as Json, json};
 
 /// A document in the making.
 #[derive(Debug, Clone)]
-pub struct Draw {
-    pub document: Json,
+pub(crate) struct Draw {
+    pub(crate) document: Json,
 }
 
 impl Draw {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             document: json!({"id": "flow-1", "name": "drawn", "data": {"nodes": [], "edges": []}}),
         }
     }
 
     /// A node without code. The id's first part is the component.
-    pub fn node(mut self, id: &str) -> Self {
+    pub(crate) fn node(mut self, id: &str) -> Self {
         let component = id.split('-').next().unwrap();
         let (display_name, fields, outputs) = component_form(component);
         let template: Map<String, Json> = fields.as_object().unwrap().clone();
         self.push(
             id,
             component,
-            json!({"display_name": display_name, "template": template, "outputs": outputs}),
+            &json!({"display_name": display_name, "template": template, "outputs": outputs}),
         );
         self
     }
 
     /// A node as the wheel's component index has it, code included.
-    pub fn released(mut self, id: &str, component: &str) -> Self {
+    pub(crate) fn released(mut self, id: &str, component: &str) -> Self {
         let body = released(component);
-        self.push(id, component, body);
+        self.push(id, component, &body);
         self
     }
 
-    fn push(&mut self, id: &str, component: &str, body: Json) {
+    fn push(&mut self, id: &str, component: &str, body: &Json) {
         let node =
             json!({"id": id, "type": "genericNode", "data": {"id": id, "type": component, "node": body}});
         self.document["data"]["nodes"].as_array_mut().unwrap().push(node);
     }
 
-    pub fn body(&mut self, id: &str) -> &mut Json {
+    pub(crate) fn body(&mut self, id: &str) -> &mut Json {
         let nodes = self.document["data"]["nodes"].as_array_mut().unwrap();
         &mut nodes.iter_mut().find(|node| node["id"] == id).unwrap()["data"]["node"]
     }
 
-    pub fn set(mut self, id: &str, field: &str, value: impl Into<Json>) -> Self {
+    pub(crate) fn set(mut self, id: &str, field: &str, value: impl Into<Json>) -> Self {
         self.body(id)["template"][field]["value"] = value.into();
         self
     }
 
     /// A field as a prompt's variable has it.
-    pub fn variable(mut self, id: &str, name: &str, default: &str) -> Self {
+    pub(crate) fn variable(mut self, id: &str, name: &str, default: &str) -> Self {
         self.body(id)["template"][name] = text_field(default, true);
         self
     }
 
     /// An edge with the handles an editor would write.
-    pub fn edge(mut self, source: &str, output: &str, target: &str, field: &str) -> Self {
+    pub(crate) fn edge(mut self, source: &str, output: &str, target: &str, field: &str) -> Self {
         let outputs = self.body(source)["outputs"].as_array().unwrap().clone();
         let types = &outputs
             .iter()
@@ -81,7 +81,7 @@ impl Draw {
         self
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         serde_json::to_vec(&self.document).unwrap()
     }
 }
@@ -91,7 +91,8 @@ fn text_field(value: &str, takes_edge: bool) -> Json {
     json!({"type": "str", "value": value, "show": true, "list": false, "required": false, "input_types": types})
 }
 
-fn field(kind: &str, value: Json, input_types: &[&str], required: bool) -> Json {
+fn field(kind: &str, value: impl Into<Json>, input_types: &[&str], required: bool) -> Json {
+    let value: Json = value.into();
     json!({"type": kind, "value": value, "show": true, "required": required, "input_types": input_types})
 }
 
@@ -185,7 +186,7 @@ fn component_form(component: &str) -> (&'static str, Json, Json) {
 }
 
 /// Where `tests/wheels.sh` unpacks wheels.
-pub fn wheels() -> PathBuf {
+pub(crate) fn wheels() -> PathBuf {
     let cache = || {
         let home = std::env::var("HOME").unwrap();
         std::env::var("XDG_CACHE_HOME").map_or_else(|_| PathBuf::from(home).join(".cache"), PathBuf::from)
@@ -193,7 +194,7 @@ pub fn wheels() -> PathBuf {
     std::env::var("FLOWFLEET_TEST_WHEELS").map_or_else(|_| cache().join("flowfleet/wheels"), PathBuf::from)
 }
 
-pub fn read_wheel(path: &str) -> Vec<u8> {
+pub(crate) fn read_wheel(path: &str) -> Vec<u8> {
     let path = wheels().join(path);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run tests/wheels.sh", path.display()))
 }

@@ -61,7 +61,7 @@ fn around(group: Json, output: &str) -> Draw {
     draw
 }
 
-pub fn grouped() -> Draw {
+pub(crate) fn grouped() -> Draw {
     let fields = [
         ("x_Prompt-one", "Prompt-one", "x"),
         ("tone", "Prompt-one", "tone"),

@@ -17,15 +17,15 @@ fn flow(size: usize, edges: &[(usize, usize)]) -> Draw {
             inputs[*a.max(b)].push(*a.min(b));
         }
     }
-    for node in 0..size {
+    for (node, froms) in inputs.iter_mut().enumerate() {
         let id = format!("Prompt-{node}");
-        inputs[node].sort_unstable();
-        inputs[node].dedup();
-        let variables: Vec<String> = inputs[node].iter().map(|from| format!("{{v{from}}}")).collect();
+        froms.sort_unstable();
+        froms.dedup();
+        let variables: Vec<String> = froms.iter().map(|from| format!("{{v{from}}}")).collect();
         draw = draw
             .node(&id)
             .set(&id, "template", format!("{node}({})", variables.join(",")));
-        for from in &inputs[node] {
+        for from in froms.iter() {
             draw = draw.variable(&id, &format!("v{from}"), "");
         }
     }

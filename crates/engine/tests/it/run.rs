@@ -11,40 +11,40 @@ use tokio_util::sync::CancellationToken;
 
 use crate::draw::Draw;
 
-pub fn plan(draw: &Draw) -> Arc<Plan> {
+pub(crate) fn plan(draw: &Draw) -> Arc<Plan> {
     Arc::new(compile(&draw.bytes(), &CompileLimits::default()).unwrap_or_else(|e| panic!("{e}: {e:?}")))
 }
 
 /// What a run did.
 #[derive(Debug)]
-pub struct Ran {
-    pub result: Result<Outcome, RunError>,
+pub(crate) struct Ran {
+    pub(crate) result: Result<Outcome, RunError>,
     /// Ids in the order in which nodes started.
-    pub started: Vec<String>,
-    pub finished: BTreeMap<String, NodeOutput>,
-    pub reused: Vec<String>,
-    pub skipped: Vec<String>,
-    pub failed: Vec<String>,
-    pub tokens: String,
+    pub(crate) started: Vec<String>,
+    pub(crate) finished: BTreeMap<String, NodeOutput>,
+    pub(crate) reused: Vec<String>,
+    pub(crate) skipped: Vec<String>,
+    pub(crate) failed: Vec<String>,
+    pub(crate) tokens: String,
 }
 
 impl Ran {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.result.as_ref().unwrap().output.as_str().unwrap()
     }
 }
 
 #[derive(Debug, Clone)]
-pub struct Runner {
-    pub request: Request,
-    pub resume: BTreeMap<String, NodeOutput>,
-    pub cancel: CancellationToken,
-    pub environment: BTreeMap<String, String>,
+pub(crate) struct Runner {
+    pub(crate) request: Request,
+    pub(crate) resume: BTreeMap<String, NodeOutput>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) environment: BTreeMap<String, String>,
     http: reqwest::Client,
 }
 
 impl Runner {
-    pub fn new(input: &str) -> Self {
+    pub(crate) fn new(input: &str) -> Self {
         Self {
             request: Request {
                 input: json!(input),
@@ -57,7 +57,7 @@ impl Runner {
         }
     }
 
-    pub fn model(mut self, base_url: &str) -> Self {
+    pub(crate) fn model(mut self, base_url: &str) -> Self {
         self.environment
             .insert("OPENAI_BASE_URL".to_owned(), base_url.to_owned());
         self.environment
@@ -65,12 +65,16 @@ impl Runner {
         self
     }
 
-    pub async fn run(&self, plan: &Arc<Plan>) -> Ran {
+    pub(crate) async fn run(&self, plan: &Arc<Plan>) -> Ran {
         self.run_with(plan, |_| ()).await
     }
 
     /// `watch` sees everything as it happens.
-    pub async fn run_with(&self, plan: &Arc<Plan>, watch: impl Fn(&Progress) + Send + Sync + 'static) -> Ran {
+    pub(crate) async fn run_with(
+        &self,
+        plan: &Arc<Plan>,
+        watch: impl Fn(&Progress) + Send + Sync + 'static,
+    ) -> Ran {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&seen);
         let environment = self.environment.clone();
