@@ -13,6 +13,7 @@ use flowfleet_core::run::NewRun;
 use flowfleet_runtime::Relay;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::recent::RecentKeys;
 use crate::api::problem::{Code, Problem};
 use crate::metrics::{RUNS_SUBMITTED, SUBMIT_GROUP, queue_label};
 
@@ -39,20 +40,29 @@ pub(crate) struct Committer {
     bulk: mpsc::UnboundedSender<Entry>,
     /// What bounds both lanes.
     waiting: Arc<Semaphore>,
+    /// Keys of runs that were stored here.
+    pub keys: Arc<RecentKeys>,
 }
 
 impl Committer {
     /// Starts both lanes; they end once the last clone is gone and what waited is committed.
     pub(crate) fn spawn(store: &Arc<dyn Store>, relay: &Relay) -> Self {
+        let keys = Arc::new(RecentKeys::default());
         let lane = || {
             let (sender, receiver) = mpsc::unbounded_channel();
-            tokio::spawn(commit_all(store.clone(), relay.clone(), receiver));
+            let lane = Lane {
+                store: store.clone(),
+                relay: relay.clone(),
+                keys: keys.clone(),
+            };
+            tokio::spawn(lane.commit_all(receiver));
             sender
         };
         Self {
             single: lane(),
             bulk: lane(),
             waiting: Arc::new(Semaphore::new(WAITING_RUNS)),
+            keys,
         }
     }
 
@@ -85,76 +95,94 @@ impl Committer {
     }
 }
 
-async fn commit_all(store: Arc<dyn Store>, relay: Relay, mut entries: mpsc::UnboundedReceiver<Entry>) {
-    let mut next = None;
-    loop {
-        let first = match next.take() {
-            Some(entry) => entry,
-            None => match entries.recv().await {
+/// What a lane commits with.
+#[derive(Debug, Clone)]
+struct Lane {
+    store: Arc<dyn Store>,
+    relay: Relay,
+    keys: Arc<RecentKeys>,
+}
+
+impl Lane {
+    async fn commit_all(self, mut entries: mpsc::UnboundedReceiver<Entry>) {
+        let mut next = None;
+        loop {
+            let first = match next.take() {
                 Some(entry) => entry,
-                None => return,
-            },
-        };
-        let mut size = first.runs.len();
-        let mut group = vec![first];
-        while let Ok(entry) = entries.try_recv() {
-            if size + entry.runs.len() > GROUP_RUNS {
-                next = Some(entry);
-                break;
+                None => match entries.recv().await {
+                    Some(entry) => entry,
+                    None => return,
+                },
+            };
+            let mut size = first.runs.len();
+            let mut group = vec![first];
+            while let Ok(entry) = entries.try_recv() {
+                if size + entry.runs.len() > GROUP_RUNS {
+                    next = Some(entry);
+                    break;
+                }
+                size += entry.runs.len();
+                group.push(entry);
             }
-            size += entry.runs.len();
-            group.push(entry);
-        }
-        commit(&*store, &relay, group).await;
-    }
-}
-
-/// Commits a group. One that is refused is taken apart: a run the store does not take must not fail its neighbours.
-async fn commit(store: &dyn Store, relay: &Relay, mut group: Vec<Entry>) {
-    let sizes: Vec<usize> = group.iter().map(|entry| entry.runs.len()).collect();
-    let runs: Vec<NewRun> = group
-        .iter_mut()
-        .flat_map(|entry| std::mem::take(&mut entry.runs))
-        .collect();
-    metrics::histogram!(SUBMIT_GROUP).record(runs.len() as f64);
-    let (apart, error) = match write(store, relay, &runs).await {
-        Ok(outcomes) => {
-            let mut outcomes = outcomes.into_iter();
-            for (entry, size) in group.into_iter().zip(sizes) {
-                // A caller that went away hears nothing; its runs are stored.
-                let _ = entry.reply.send(Ok(outcomes.by_ref().take(size).collect()));
+            // In a task of its own, so that a panic fails this group only and not every one after it.
+            if let Err(error) = tokio::spawn(self.clone().commit(group)).await {
+                tracing::error!(%error, "a commit did not end");
             }
-            return;
         }
-        Err(error) => (group.len() > 1 && error.kind != Kind::Retryable, Arc::new(error)),
-    };
-    let mut runs = runs.into_iter();
-    for (entry, size) in group.into_iter().zip(sizes) {
-        let own: Vec<NewRun> = runs.by_ref().take(size).collect();
-        let reply = if apart {
-            write(store, relay, &own).await.map_err(Arc::new)
-        } else {
-            Err(error.clone())
-        };
-        let _ = entry.reply.send(reply);
     }
-}
 
-async fn write(store: &dyn Store, relay: &Relay, runs: &[NewRun]) -> Result<Vec<SubmitOutcome>, PortError> {
-    let submission = store.submit(runs).await?;
-    if let Some(row) = submission.outbox {
-        relay.send(row);
-    }
-    if submission.outcomes.len() != runs.len() {
-        return Err(PortError::bug(
-            "submit",
-            "the store answered for another number of runs",
-        ));
-    }
-    for (run, outcome) in runs.iter().zip(&submission.outcomes) {
-        if matches!(outcome, SubmitOutcome::Created { .. }) {
-            metrics::counter!(RUNS_SUBMITTED, "queue" => queue_label(run.queue.as_str())).increment(1);
+    /// Commits a group. One that is refused is taken apart: a run the store does not take must not fail its
+    /// neighbours.
+    async fn commit(self, mut group: Vec<Entry>) {
+        let sizes: Vec<usize> = group.iter().map(|entry| entry.runs.len()).collect();
+        let runs: Vec<NewRun> = group
+            .iter_mut()
+            .flat_map(|entry| std::mem::take(&mut entry.runs))
+            .collect();
+        metrics::histogram!(SUBMIT_GROUP).record(runs.len() as f64);
+        let (apart, error) = match self.write(&runs).await {
+            Ok(outcomes) => {
+                let mut outcomes = outcomes.into_iter();
+                for (entry, size) in group.into_iter().zip(sizes) {
+                    // A caller that went away hears nothing; its runs are stored.
+                    let _ = entry.reply.send(Ok(outcomes.by_ref().take(size).collect()));
+                }
+                return;
+            }
+            Err(error) => (group.len() > 1 && error.kind != Kind::Retryable, Arc::new(error)),
+        };
+        let mut runs = runs.into_iter();
+        for (entry, size) in group.into_iter().zip(sizes) {
+            let own: Vec<NewRun> = runs.by_ref().take(size).collect();
+            let reply = if apart {
+                self.write(&own).await.map_err(Arc::new)
+            } else {
+                Err(error.clone())
+            };
+            let _ = entry.reply.send(reply);
         }
     }
-    Ok(submission.outcomes)
+
+    async fn write(&self, runs: &[NewRun]) -> Result<Vec<SubmitOutcome>, PortError> {
+        let submission = self.store.submit(runs).await?;
+        if let Some(row) = submission.outbox {
+            self.relay.send(row);
+        }
+        if submission.outcomes.len() != runs.len() {
+            let detail = "the store answered for another number of runs";
+            return Err(PortError::bug("submit", detail));
+        }
+        for (run, outcome) in runs.iter().zip(&submission.outcomes) {
+            match outcome {
+                SubmitOutcome::Created { .. } => {
+                    metrics::counter!(RUNS_SUBMITTED, "queue" => queue_label(run.queue.as_str()))
+                        .increment(1);
+                    self.keys.note(run).await;
+                }
+                SubmitOutcome::Existing { .. } => self.keys.note(run).await,
+                SubmitOutcome::Conflict { .. } => {}
+            }
+        }
+        Ok(submission.outcomes)
+    }
 }

@@ -141,3 +141,32 @@ async fn a_batch_over_its_bytes_is_refused() {
     let (status, _) = ndjson(&server, "x".repeat(20_000)).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
+
+#[tokio::test]
+async fn a_key_used_through_another_dispatcher_is_found_by_the_store_and_said() {
+    let mut parts = Parts::new().await;
+    let other = Parts::new().await;
+    let store = other.deps.store.clone();
+    let other = other.start().await;
+    other.put_flow("hello").await;
+    parts.deps.store = store;
+    let server = parts.start().await;
+    let taken = |input: &str| json!({"flow": "hello", "input": input, "idempotency_key": "taken"});
+    other.submit(&taken("x")).await;
+    let (status, problem) = server
+        .post("/v1/runs/batch", &json!([taken("y"), {"flow": "hello"}]))
+        .await;
+    assert_eq!(
+        (status.as_u16(), problem["code"].as_str()),
+        (409, Some("idempotency_conflict")),
+        "{problem}"
+    );
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("1 runs of the batch are stored"),
+        "{problem}"
+    );
+    assert_eq!(queued(&server).await, 2);
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flowfleet_core::error::{Kind, PortError};
-use flowfleet_core::port::{Consumer, Depth, Envelope, Queue};
+use flowfleet_core::port::{BlobStore, Consumer, Depth, Envelope, Queue};
 use flowfleet_core::{QueueName, RunId};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -254,4 +254,74 @@ async fn a_store_that_is_away_is_503_and_not_ready() {
             .0
             .is_server_error()
     );
+}
+
+/// A blob store with a fault.
+#[derive(Debug)]
+struct Panicking;
+
+#[async_trait]
+impl BlobStore for Panicking {
+    async fn put(&self, _key: &str, _bytes: bytes::Bytes) -> Result<()> {
+        panic!("secret detail of a fault")
+    }
+
+    async fn get(&self, _key: &str) -> Result<Option<bytes::Bytes>> {
+        Ok(None)
+    }
+
+    async fn delete(&self, _key: &str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_a_problem_without_its_details_and_ends_nothing_else() {
+    let mut parts = Parts::new().await;
+    parts.deps.blob = Arc::new(Panicking);
+    let server = parts.start().await;
+    server.put_flow("hello").await;
+    let long = json!({"flow": "hello", "input": "x".repeat(100_000)});
+    let (status, problem) = server.post("/v1/runs", &long).await;
+    assert_eq!(
+        (status.as_u16(), problem["code"].as_str()),
+        (500, Some("internal"))
+    );
+    assert!(!problem.to_string().contains("secret"), "{problem}");
+    server.run().await;
+}
+
+#[test]
+fn the_program_explains_itself_and_masks_passwords() {
+    let program = env!("CARGO_BIN_EXE_flowfleet-dispatcher");
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        command
+            .args(arguments)
+            .env("FLOWFLEET_STORE_URL", "postgres://me:hunter2@db/flowfleet");
+        let output = command.output().unwrap();
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        (output.status.success(), text)
+    };
+    let (fine, help) = run(&["--help"]);
+    assert!(
+        fine && help.contains("Examples:") && help.contains("--print-config"),
+        "{help}"
+    );
+    let (fine, config) = run(&["--print-config", "--listen", "127.0.0.1:1234"]);
+    assert!(
+        fine && config.contains("127.0.0.1:1234") && config.contains("batch_runs"),
+        "{config}"
+    );
+    assert!(!config.contains("hunter2"), "{config}");
+    let (fine, error) = run(&["--print-config", "--listen", "nowhere"]);
+    assert!(!fine && error.contains("listen"), "{error}");
 }
