@@ -110,10 +110,15 @@ impl ApiError {
             }
             return Self::foreign(url, status, "no problem details");
         };
-        let detail = problem
-            .detail
-            .or(problem.title)
-            .unwrap_or_else(|| status.to_string());
+        let title = problem.title.unwrap_or_else(|| status.to_string());
+        // A detail that only repeats the first error says less than the errors themselves.
+        let repeats = |detail: &String| {
+            problem
+                .errors
+                .first()
+                .is_some_and(|first| detail.contains(&first.detail))
+        };
+        let detail = problem.detail.filter(|detail| !repeats(detail)).unwrap_or(title);
         Self::Refused {
             status,
             code: problem.code.unwrap_or_default(),
@@ -164,9 +169,17 @@ impl From<ApiError> for Failure {
                 status,
                 code,
                 detail,
-                faults,
+                mut faults,
                 ..
             } => {
+                let detail = match faults.as_slice() {
+                    [only] => {
+                        let words = only.words();
+                        faults.clear();
+                        format!("{detail}: {words}")
+                    }
+                    _ => detail,
+                };
                 let failure = match status.as_u16() {
                     401 => Self::reach(detail)
                         .advise("set FLOWFLEET_API_KEY or --api-key; `flowfleet keys create --store URL` makes the first key"),
@@ -202,7 +215,7 @@ impl Fault {
         }
         words.push_str(&self.detail);
         if let Some(pointer) = self.pointer.as_deref().filter(|pointer| !pointer.is_empty()) {
-            words.push_str(&format!("  (at {pointer})"));
+            words.push_str(&format!(" (at {pointer})"));
         }
         words
     }
@@ -249,7 +262,32 @@ mod tests {
     #[test]
     fn faults_are_said_with_line_and_pointer() {
         let failure = Failure::from(refused(422, "invalid"));
-        assert_eq!(failure.details, ["line 7: is too long  (at /input)"]);
+        assert_eq!(failure.message, "a sentence: line 7: is too long (at /input)");
+        let ApiError::Refused {
+            status,
+            code,
+            detail,
+            mut faults,
+            retry_after,
+        } = refused(422, "invalid")
+        else {
+            panic!("it is refused");
+        };
+        faults.push(Fault {
+            pointer: None,
+            node: Some("n".to_owned()),
+            line: None,
+            detail: "is bad".to_owned(),
+        });
+        let failure = Failure::from(ApiError::Refused {
+            status,
+            code,
+            detail,
+            faults,
+            retry_after,
+        });
+        assert_eq!(failure.message, "a sentence");
+        assert_eq!(failure.details, ["line 7: is too long (at /input)", "n: is bad"]);
     }
 
     #[test]

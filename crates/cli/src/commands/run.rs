@@ -157,7 +157,7 @@ fn compile(file: &str, document: &[u8]) -> Result<Plan> {
                 .as_deref()
                 .map(|node| format!("{node}: "))
                 .unwrap_or_default();
-            failure.detail(format!("{node}{}  (at {})", problem.detail, problem.pointer))
+            failure.detail(format!("{node}{} (at {})", problem.detail, problem.pointer))
         })
     })?;
     if plan.engine() == EngineKind::Python {
@@ -251,7 +251,12 @@ async fn print(mut receiver: mpsc::UnboundedReceiver<Progress>, term: Term) {
             } => {
                 let name = format!("{} ({})", node.display_name, node.id);
                 let took = text::seconds(elapsed.as_secs_f64());
-                let shown = output.values.values().next().map(preview).unwrap_or_default();
+                let shown = output
+                    .values
+                    .values()
+                    .map(preview)
+                    .find(|text| !text.is_empty())
+                    .unwrap_or_default();
                 let mark = term.paint_err("✓", Paint::Good);
                 term.note(&format!(
                     "  {mark} {name:<44} {took:>8}  {}",

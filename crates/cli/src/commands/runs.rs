@@ -300,22 +300,30 @@ async fn many(what: &'static str, args: &Many, client: &Client, context: &Contex
         context.term.json(&answer)?;
         return Ok(());
     }
-    let counts = answer.as_object().map(|counts| {
-        let numbers = counts.iter().filter(|(_, value)| value.is_number());
-        numbers
-            .map(|(name, value)| format!("{value} {}", name.replace('_', " ")))
-            .collect::<Vec<_>>()
-            .join(", ")
-    });
-    let prefix = if args.dry_run { "would touch: " } else { "" };
-    context.term.line(&format!(
-        "{prefix}{}",
-        counts.unwrap_or_else(|| answer.to_string())
-    ))?;
+    context.term.line(&counts(&answer, args.dry_run))?;
     if answer.get("more").and_then(Value::as_bool) == Some(true) {
         context.term.note("there are more: repeat the command");
     }
     Ok(())
+}
+
+/// `12 matched: 10 cancelled, 2 requested`
+fn counts(answer: &Value, dry_run: bool) -> String {
+    let matched = answer.get("matched").and_then(Value::as_u64).unwrap_or_default();
+    let matched_words = text::plural(usize::try_from(matched).unwrap_or(usize::MAX), "run");
+    if dry_run || matched == 0 {
+        return format!("{matched_words} matched");
+    }
+    let counts = answer
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| *name != "matched");
+    let counts = counts.filter_map(|(name, value)| Some((name, value.as_u64().filter(|n| *n > 0)?)));
+    let words: Vec<String> = counts
+        .map(|(name, n)| format!("{} {}", text::count(n), name.replace('_', " ")))
+        .collect();
+    format!("{matched_words} matched: {}", words.join(", "))
 }
 
 async fn each(what: &'static str, args: &Many, client: &Client, context: &Context) -> Result {
@@ -428,4 +436,24 @@ pub(crate) fn exit(value: &Value) -> Result {
         .map(|error| format!(": {}", show::fault(error)))
         .unwrap_or_default();
     Err(Failure::run(format!("run {} {}{why}", run.id, run.state)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_in_words() {
+        let answer =
+            json!({"dry_run": false, "matched": 12, "cancelled": 10, "requested": 2, "already_final": 0});
+        assert_eq!(
+            counts(&answer, false),
+            "12 runs matched: 10 cancelled, 2 requested"
+        );
+        assert_eq!(counts(&answer, true), "12 runs matched");
+        assert_eq!(
+            counts(&json!({"matched": 0, "created": 0}), false),
+            "0 runs matched"
+        );
+    }
 }

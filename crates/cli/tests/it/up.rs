@@ -375,6 +375,8 @@ fn killed_with_runs_in_it_and_started_again_it_finishes_them() {
         "--idempotency-key",
         "k",
         "--wait",
+        "--wait-timeout",
+        "60s",
     ];
     let again = up.call(&again).expect(0);
     assert!(again.out.contains("40 succeeded"), "{again:#?}");

@@ -140,52 +140,46 @@ pub(super) async fn submit(client: &Client, flows: &[String], runs: u32, voice: 
         });
         first = last;
     }
-    let in_batches = started.elapsed();
     let requests = text::plural(chunks.len(), "request");
-    voice.done("in a batch", &rate_words(batched, in_batches, &requests))?;
+    voice.done("in a batch", &rate_words(batched, started.elapsed(), &requests))?;
+
+    // The rest goes in one by one while those run.
+    let mut progress = Progress::new(
+        voice.term,
+        "finished",
+        u64::from(runs),
+        Duration::from_secs(1),
+        "  ",
+    );
     let began = Instant::now();
-    let ids: Vec<String> = stream::iter(batched..runs)
-        .map(|n| one(client, run(n, "singles")))
-        .buffer_unordered(CLIENTS)
-        .try_collect()
-        .await?;
+    let one_by_one = async {
+        let ids: Vec<String> = stream::iter(batched..runs)
+            .map(|n| one(client, run(n, "singles")))
+            .buffer_unordered(CLIENTS)
+            .try_collect()
+            .await?;
+        Ok::<_, ApiError>((ids, began.elapsed(), started.elapsed()))
+    };
+    let mut watch = Watch::new(client.clone(), batch.clone(), &chunks);
+    let batches = finished(&mut watch, Tally::default(), started, &mut progress);
+    let ((ids, single_time, submit), tally) = futures::try_join!(one_by_one, batches)?;
+    let last = Chunk {
+        name: "singles".to_owned(),
+        ids,
+        existing: 0,
+    };
+    let mut watch = Watch::new(client.clone(), batch.clone(), std::slice::from_ref(&last));
+    let tally = finished(&mut watch, tally, started, &mut progress).await?;
+    chunks.push(last);
+    let all = started.elapsed();
+    progress.finish(tally.finished(), "");
     if singles > 0 {
         let requests = format!(
             "{}, {CLIENTS} at a time",
             text::plural(singles as usize, "request")
         );
-        voice.done("one by one", &rate_words(singles, began.elapsed(), &requests))?;
+        voice.done("one by one", &rate_words(singles, single_time, &requests))?;
     }
-    chunks.push(Chunk {
-        name: "singles".to_owned(),
-        ids,
-        existing: 0,
-    });
-    let submit = started.elapsed();
-
-    let mut watch = Watch::new(client.clone(), batch.clone(), &chunks);
-    let mut progress = Progress::new(
-        voice.term,
-        "finished",
-        watch.total(),
-        Duration::from_secs(1),
-        "  ",
-    );
-    let tally = loop {
-        let asked = Instant::now();
-        let tally = watch.poll().await?;
-        progress.update(
-            tally.finished(),
-            &tally.bar_words(&text::rate(tally.finished(), started.elapsed().as_secs_f64())),
-        );
-        if watch.is_done() {
-            break tally;
-        }
-        tokio::time::sleep((asked.elapsed() * 2).clamp(Duration::from_millis(40), Duration::from_secs(2)))
-            .await;
-    };
-    let all = started.elapsed();
-    progress.finish(tally.finished(), "");
     voice.done(
         "finished",
         &format!("{} in {}", tally.words(), text::seconds(all.as_secs_f64())),
@@ -197,6 +191,26 @@ pub(super) async fn submit(client: &Client, flows: &[String], runs: u32, voice: 
         all,
         tally,
     })
+}
+
+/// Watches runs to their end, on top of those that have ended `before`.
+async fn finished(
+    watch: &mut Watch,
+    before: Tally,
+    started: Instant,
+    progress: &mut Progress,
+) -> std::result::Result<Tally, ApiError> {
+    loop {
+        let asked = Instant::now();
+        let tally = before.plus(watch.poll().await?);
+        let rate = text::rate(tally.finished(), started.elapsed().as_secs_f64());
+        progress.update(tally.finished(), &tally.bar_words(&rate));
+        if watch.is_done() {
+            return Ok(tally);
+        }
+        tokio::time::sleep((asked.elapsed() * 2).clamp(Duration::from_millis(40), Duration::from_secs(2)))
+            .await;
+    }
 }
 
 fn rate_words(runs: u32, elapsed: Duration, requests: &str) -> String {

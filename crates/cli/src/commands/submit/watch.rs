@@ -27,7 +27,7 @@ impl Tally {
         self.succeeded + self.failed + self.cancelled + self.expired
     }
 
-    fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             succeeded: self.succeeded + other.succeeded,
             failed: self.failed + other.failed,
