@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use flowfleet_core::error::{Kind, PortError};
 use flowfleet_core::port::Result;
-use fred::clients::Client;
+use fred::clients::{Client, WithOptions};
 use fred::interfaces::{ClientLike, EventInterface};
 use fred::types::Builder;
-use fred::types::config::{ReconnectPolicy, UnresponsiveConfig};
+use fred::types::config::{Options, ReconnectPolicy, UnresponsiveConfig};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -149,6 +149,18 @@ impl Connection {
                 format!("not connected to Redis at {}", self.place),
             ),
         })
+    }
+
+    /// The client for what is worth nothing later: a command that cannot be sent now, or whose connection is
+    /// lost, is over. The plain client would send it on the next connection, long after the caller had its error.
+    pub(super) async fn brief(&self, operation: &'static str) -> Result<WithOptions<Client>> {
+        let options = Options {
+            fail_fast: true,
+            max_attempts: Some(1),
+            timeout: Some(COMMAND),
+            ..Options::default()
+        };
+        Ok(self.ready(operation).await?.with_options(&options))
     }
 
     /// Waits until this process is subscribed to what it always is, if the connection is there at all.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use flowfleet_core::error::{Kind, PortError};
 use flowfleet_core::id::{RunId, WorkerId};
 use flowfleet_core::port::{Bus, Live, LiveStream, Result, WorkerPresence};
+use fred::clients::Pipeline;
 use fred::interfaces::{ClientLike, PubsubInterface};
 use futures::stream::BoxStream;
 use tokio::task::JoinHandle;
@@ -78,8 +79,7 @@ impl Bus for RedisBus {
         if runs.is_empty() {
             return Ok(());
         }
-        let client = self.commands.ready("bus.publish").await?;
-        let pipeline = client.pipeline();
+        let pipeline = Pipeline::from(self.commands.brief("bus.publish").await?);
         for (run, items) in runs {
             let body =
                 wire::encode(&items).map_err(|error| PortError::bug("bus.publish", error.to_string()))?;
@@ -106,7 +106,7 @@ impl Bus for RedisBus {
     }
 
     async fn cancel(&self, run: RunId) -> Result<()> {
-        let client = self.commands.ready("bus.cancel").await?;
+        let client = self.commands.brief("bus.cancel").await?;
         let sent = client
             .publish::<(), _, _>(self.names.cancel(), run.to_string())
             .await;
