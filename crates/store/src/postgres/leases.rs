@@ -19,11 +19,12 @@ use crate::row::ClaimRow;
 use crate::value::Id;
 
 /// One statement, one round trip. Rows are locked in the order of ids and waited for: skipping a locked row
-/// would spend its message although the run may still be queued when the other transaction is over.
+/// would spend its message although the run may still be queued when the other transaction is over. The states
+/// are compared as the module `write` explains.
 const CLAIM: &str = "
 WITH wanted AS MATERIALIZED (
     SELECT id FROM runs
-    WHERE id = ANY($1) AND state = 'queued'
+    WHERE id = ANY($1) AND state || '' = 'queued'
       AND (expires_at IS NULL OR expires_at > now() OR started_at IS NOT NULL)
     ORDER BY id FOR UPDATE
 ), claimed AS (
@@ -31,7 +32,7 @@ WITH wanted AS MATERIALIZED (
         state = 'running', worker = $2, epoch = r.epoch + 1, attempt = r.failures + 1,
         lease_until = now() + make_interval(secs => $3), attempt_started_at = now(),
         started_at = coalesce(r.started_at, now()), last_seq = r.last_seq + 1
-    FROM wanted w WHERE r.id = w.id AND r.state = 'queued'
+    FROM wanted w WHERE r.id = w.id AND r.state || '' = 'queued'
     RETURNING r.*
 ), started AS (
     INSERT INTO run_events (run_id, first_seq, count, events)
@@ -54,11 +55,11 @@ WITH held AS MATERIALIZED (
     SELECT r.id FROM runs r
     JOIN (SELECT DISTINCT * FROM unnest($1::uuid[], $2::bigint[]) AS l (id, epoch)) l
       ON r.id = l.id AND r.epoch = l.epoch
-    WHERE r.state = 'running' AND r.worker = $3
+    WHERE r.state || '' = 'running' AND r.worker = $3
     ORDER BY r.id FOR UPDATE OF r
 )
 UPDATE runs r SET lease_until = now() + make_interval(secs => $4)
-FROM held h WHERE r.id = h.id AND r.state = 'running'
+FROM held h WHERE r.id = h.id AND r.state || '' = 'running'
 RETURNING r.id, r.epoch, r.cancel_requested
 ";
 

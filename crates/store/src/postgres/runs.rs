@@ -7,7 +7,7 @@ use flowfleet_core::port::{
     CancelOutcome, OutboxRow, Page, Result as PortResult, RunFilter, RunStore, Submission,
 };
 use flowfleet_core::run::{NewRun, RunView};
-use flowfleet_core::{RunEvent, RunId, RunState, Tenant, WorkerId};
+use flowfleet_core::{RunEvent, RunId, RunState, Tenant};
 use sqlx::QueryBuilder;
 
 use super::Postgres;
@@ -109,7 +109,7 @@ ORDER BY e.first_seq LIMIT $4
 
 const AHEAD: &str = "
 SELECT count(*) FROM (
-    SELECT 1 FROM runs o, (SELECT queue, priority, queued_at, id FROM runs WHERE id = $1 AND state = 'queued') r
+    SELECT 1 FROM runs o, (SELECT queue, priority, queued_at, id FROM runs WHERE id = $1 AND state || '' = 'queued') r
     WHERE o.state = 'queued' AND o.queue = r.queue
       AND (o.priority, o.queued_at, o.id) < (r.priority, r.queued_at, r.id)
     LIMIT $2
@@ -275,12 +275,14 @@ impl Postgres {
         let outcome = match locked.state {
             state if state.is_final() => return Ok(CancelOutcome::AlreadyFinal(state)),
             RunState::Running => {
-                sqlx::query("UPDATE runs SET cancel_requested = true WHERE id = $1 AND state = 'running'")
-                    .bind(Id::from(run))
-                    .execute(&mut *tx)
-                    .await?;
+                sqlx::query(
+                    "UPDATE runs SET cancel_requested = true WHERE id = $1 AND state || '' = 'running'",
+                )
+                .bind(Id::from(run))
+                .execute(&mut *tx)
+                .await?;
                 CancelOutcome::Requested {
-                    worker: locked.worker.map(|w: WorkerId| w),
+                    worker: locked.worker,
                 }
             }
             _ => {

@@ -116,7 +116,7 @@ impl Postgres {
             ..Batch::default()
         };
         let outbox = apply(&mut tx, &batch).await?;
-        sqlx::query("UPDATE runs SET published_at = now() WHERE id = ANY($1) AND state = 'queued'")
+        sqlx::query("UPDATE runs SET published_at = now() WHERE id = ANY($1) AND state || '' = 'queued'")
             .bind(waiting.iter().map(|run| Id::from(run.id)).collect::<Vec<_>>())
             .execute(&mut *tx)
             .await?;

@@ -2,6 +2,10 @@
 //!
 //! Whoever waits for row locks takes them in the order of ids; whoever takes them in another order skips rows
 //! that are locked. So no two transactions wait for each other in a circle.
+//!
+//! Statements that name their runs compare `state || ''`: with `state` alone the planner may take the index of
+//! live runs instead of the primary key when its statistics are from an idle hour, and then reads a million
+//! queued runs to find the one it was given.
 
 use flowfleet_core::port::OutboxRow;
 use sqlx::postgres::PgArguments;
@@ -25,7 +29,7 @@ pub(super) use locked_columns;
 
 pub(super) const LOCK: &str = concat!(
     locked_columns!(),
-    " WHERE r.id = ANY($1) AND r.state = 'running' ORDER BY r.id FOR UPDATE OF r"
+    " WHERE r.id = ANY($1) AND r.state || '' = 'running' ORDER BY r.id FOR UPDATE OF r"
 );
 
 const APPLY: &str = "
@@ -75,7 +79,7 @@ WITH appended AS (
 ), updated AS (
     UPDATE runs r SET last_seq = c.last_seq
     FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS c (id, epoch, last_seq)
-    WHERE r.id = c.id AND r.state = 'running' AND r.epoch = c.epoch
+    WHERE r.id = c.id AND r.state || '' = 'running' AND r.epoch = c.epoch
     RETURNING r.id
 )
 SELECT count(*) FROM updated

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use flowfleet_core::port::{CancelOutcome, Page, Result as PortResult, RunFilter, RunStore, Submission};
 use flowfleet_core::run::{NewRun, RunView};
-use flowfleet_core::{EventKind, NewEvent, RunEvent, RunId, RunState, Tenant, WorkerId};
+use flowfleet_core::{EventKind, NewEvent, RunEvent, RunId, RunState, Tenant};
 use serde::Serialize;
 use sqlx::QueryBuilder;
 
@@ -280,7 +280,7 @@ impl Sqlite {
                     .execute(&mut *tx)
                     .await?;
                 CancelOutcome::Requested {
-                    worker: locked.worker.map(|w: WorkerId| w),
+                    worker: locked.worker,
                 }
             }
             _ => {
