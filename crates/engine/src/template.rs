@@ -14,7 +14,7 @@ pub(crate) use text::to_text;
 /// A number with six significant digits at most, as tables show it.
 pub(crate) fn general(value: f64) -> String {
     if value.is_finite() {
-        spec::general(value, 6, false)
+        spec::general(value, 6)
     } else {
         text::float_text(value)
     }

@@ -27,6 +27,9 @@ pub(super) fn format(value: &Json, text: &str) -> Result<String, String> {
         return Ok(to_text(value));
     }
     let spec = parse(text)?;
+    if let Some(detail) = refused(&spec, value) {
+        return Err(detail.to_owned());
+    }
     match value {
         Json::String(string) => string_field(string, &spec),
         Json::Bool(flag) => integer_field(i128::from(*flag), &spec),
@@ -39,6 +42,26 @@ pub(super) fn format(value: &Json, text: &str) -> Result<String, String> {
         Json::Null | Json::Array(_) | Json::Object(_) => {
             Err("only text and numbers can have a format".to_owned())
         }
+    }
+}
+
+/// Combinations that Python refuses, or that are too rare to get right: an error is better than another text.
+fn refused(spec: &Spec, value: &Json) -> Option<&'static str> {
+    let zeros = spec.zero || (spec.fill == Some('0') && spec.align == Some('='));
+    match spec.kind {
+        _ if value.is_string() => None,
+        Some('c') if spec.sign.is_some() || spec.alternate || spec.grouping.is_some() => {
+            Some("a character has no sign, # or grouping")
+        }
+        Some('n') if spec.grouping.is_some() => Some("n groups by itself"),
+        _ if zeros && spec.grouping.is_some() && spec.width > 0 => {
+            Some("grouping cannot be combined with leading zeros here")
+        }
+        Some('e' | 'E' | 'f' | 'F' | 'g' | 'G' | '%') if spec.alternate => {
+            Some("# is for whole numbers here")
+        }
+        _ if spec.alternate && value.is_f64() => Some("# is for whole numbers here"),
+        _ => None,
     }
 }
 
@@ -151,11 +174,11 @@ fn float_field(value: f64, spec: &Spec) -> Result<String, String> {
         match spec.kind {
             None => match spec.precision {
                 None => float_text(magnitude),
-                Some(precision) => with_fraction(general(magnitude, precision.max(1), spec.alternate)),
+                Some(precision) => with_fraction(shorter(magnitude, precision.max(1), 1)),
             },
             Some('f' | 'F') => format!("{magnitude:.precision$}"),
             Some('e' | 'E') => exponent(&format!("{magnitude:.precision$e}")),
-            Some('g' | 'G' | 'n') => general(magnitude, precision.max(1), spec.alternate),
+            Some('g' | 'G' | 'n') => general(magnitude, precision.max(1)),
             Some('%') => format!("{:.precision$}%", magnitude * 100.0),
             Some(other) => {
                 return Err(format!(
@@ -190,29 +213,24 @@ fn float_field(value: f64, spec: &Spec) -> Result<String, String> {
 }
 
 /// `%g`: the shorter of fixed and scientific, without trailing zeros.
-pub(super) fn general(value: f64, precision: usize, keep_zeros: bool) -> String {
+pub(super) fn general(value: f64, precision: usize) -> String {
+    shorter(value, precision, 0)
+}
+
+/// [`general`] with room for this many digits after the point: without a type Python keeps one.
+fn shorter(value: f64, precision: usize, decimals: i64) -> String {
     let scientific = format!("{value:.*e}", precision - 1);
     let power = scientific
         .split_once('e')
         .and_then(|(_, power)| power.parse::<i64>().ok())
         .unwrap_or(0);
     let digits = i64::try_from(precision).unwrap_or(i64::MAX);
-    if power < -4 || power >= digits {
+    if power < -4 || power >= digits - decimals {
         let (mantissa, power) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-        let mantissa = if keep_zeros {
-            mantissa
-        } else {
-            trim_zeros(mantissa)
-        };
-        return exponent(&format!("{mantissa}e{power}"));
+        return exponent(&format!("{}e{power}", trim_zeros(mantissa)));
     }
     let decimals = usize::try_from(digits - 1 - power).unwrap_or(0);
-    let fixed = format!("{value:.decimals$}");
-    if keep_zeros {
-        fixed
-    } else {
-        trim_zeros(&fixed).to_owned()
-    }
+    trim_zeros(&format!("{value:.decimals$}")).to_owned()
 }
 
 fn trim_zeros(text: &str) -> &str {
@@ -316,6 +334,8 @@ mod tests {
             (json!(-42), "=6", Some("-   42")),
             (json!(3.0), ".3", Some("3.0")),
             (json!(1234.0), ".3", Some("1.23e+03")),
+            (json!(123.0), ".3", Some("1.23e+02")),
+            (json!(3.75), ".0", Some("4e+00")),
             (json!(1.0), "", Some("1.0")),
             (json!(true), ">5", Some("    1")),
             (json!(true), "d", Some("1")),
@@ -324,6 +344,10 @@ mod tests {
             (json!("a"), "05", Some("a0000")),
             (json!(65), "c", Some("A")),
             (json!("abc"), "d", None),
+            (json!(1.5), "#g", None),
+            (json!(1.5), "012,.2f", None),
+            (json!(65), "+c", None),
+            (json!(65), ",n", None),
             (json!("abc"), "=5", None),
             (json!(null), ">5", None),
             (json!([1]), "s", None),
