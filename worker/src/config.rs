@@ -152,7 +152,7 @@ Examples:
 
   # The same by flags; passwords are better kept in FLOWFLEET_STORE_URL or in the file FLOWFLEET_STORE_URL_FILE names
   flowfleet-worker --store-url postgres://flowfleet@db/flowfleet --queue-url amqp://mq --bus-url redis://cache \\
-      --blob-url file:/shared/blobs --queues default,gpu --slots 128
+      --blob-url file:/srv/flowfleet/blobs --queues default,gpu --slots 128
 
   # See what would be used, secrets masked
   flowfleet-worker --config worker.toml --print-config

@@ -34,28 +34,30 @@ const CLAIM_PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
     let mut runs = JoinSet::new();
     let mut backoff = Backoff::default();
-    let prefetch = u16::try_from(inner.config.slots.min(PREFETCH)).unwrap_or(u16::MAX);
+    let mut window = Window::Wide;
+    let mut booted = false;
     inner
         .deps
         .readiness
         .set("consuming", Err("not consuming yet".to_owned()));
-    let mut booted = false;
     while !inner.draining.is_cancelled() {
-        let opening = inner.deps.queue.consume(&inner.queues, prefetch);
+        let opening = inner
+            .deps
+            .queue
+            .consume(&inner.queues, window.prefetch(inner.config.slots));
         let error = match inner.draining.run_until_cancelled(opening).await {
             None => break,
             Some(Err(error)) => error,
             Some(Ok(mut consumer)) => {
                 inner.deps.readiness.set("consuming", Ok(()));
                 inner.changed.notify_one();
-                if !booted {
-                    booted = true;
+                if !std::mem::replace(&mut booted, true) {
                     let lifecycle = inner.config.lifecycle.clone();
                     metrics::histogram!(WORKER_BOOT_SECONDS, "lifecycle" => lifecycle)
                         .record(inner.made.elapsed());
                 }
                 let began = Instant::now();
-                let ended = take(&inner, &mut *consumer, &mut runs).await;
+                let ended = take(&inner, &mut *consumer, window, &mut runs).await;
                 if let Err(error) = consumer.pause().await {
                     tracing::debug!(%error, "buffered messages come back when the consumer is gone");
                 }
@@ -63,7 +65,11 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
                     backoff.reset();
                 }
                 match ended {
-                    Ok(()) => break,
+                    Ok(Ended::Draining) => break,
+                    Ok(Ended::Resize(wanted)) => {
+                        window = wanted;
+                        continue;
+                    }
                     Err(error) => error,
                 }
             }
@@ -75,12 +81,50 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
     runs
 }
 
-/// Consumes until the worker drains (`Ok`) or the consumer breaks.
+/// How many messages the broker may hand over ahead. A busy worker that frees one slot at a time would otherwise take
+/// and give back a slot's worth of messages for each run it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Window {
+    /// As many as there are slots.
+    Wide,
+    /// A few.
+    Narrow,
+}
+
+impl Window {
+    /// Messages held at most a pool and priority.
+    fn prefetch(self, slots: u32) -> u16 {
+        let wanted = match self {
+            Self::Wide => slots.min(PREFETCH),
+            Self::Narrow => (slots / 16).max(1),
+        };
+        u16::try_from(wanted).unwrap_or(u16::MAX)
+    }
+
+    /// The window to go on with, when `free` of `slots` are free; `exhausted` if none was for a while just before.
+    fn fit(self, free: usize, slots: u32, exhausted: bool) -> Self {
+        let slots = slots as usize;
+        match self {
+            Self::Wide if exhausted && free * 4 < slots => Self::Narrow,
+            Self::Narrow if free * 2 >= slots => Self::Wide,
+            same => same,
+        }
+    }
+}
+
+/// Why consuming ended.
+enum Ended {
+    Draining,
+    Resize(Window),
+}
+
+/// Consumes until the worker drains, wants another window, or the consumer breaks.
 async fn take(
     inner: &Arc<Inner>,
     consumer: &mut dyn Consumer,
+    window: Window,
     runs: &mut JoinSet<()>,
-) -> Result<(), PortError> {
+) -> Result<Ended, PortError> {
     let mut backoff = Backoff::default();
     loop {
         while let Some(ended) = runs.try_join_next() {
@@ -88,12 +132,16 @@ async fn take(
                 tracing::error!(%error, "an execution broke off; its lease will run out");
             }
         }
-        let Some(slots) = free_slots(inner, consumer).await? else {
-            return Ok(());
+        let Some((slots, exhausted)) = free_slots(inner, consumer).await? else {
+            return Ok(Ended::Draining);
         };
+        let wanted = window.fit(slots.num_permits(), inner.config.slots, exhausted);
+        if wanted != window && wanted.prefetch(inner.config.slots) != window.prefetch(inner.config.slots) {
+            return Ok(Ended::Resize(wanted));
+        }
         let received = tokio::select! {
             biased;
-            () = inner.draining.cancelled() => return Ok(()),
+            () = inner.draining.cancelled() => return Ok(Ended::Draining),
             received = tokio::time::timeout(CHECK, consumer.receive(slots.num_permits())) => received,
         };
         let connected = if consumer.connected() {
@@ -126,11 +174,12 @@ async fn take(
     }
 }
 
-/// Waits for at least one free slot and takes all there are. `None` when the worker drains.
+/// Waits for at least one free slot and takes all there are, and says whether messages were given back before one was
+/// free. `None` when the worker drains.
 async fn free_slots(
     inner: &Inner,
     consumer: &mut dyn Consumer,
-) -> Result<Option<OwnedSemaphorePermit>, PortError> {
+) -> Result<Option<(OwnedSemaphorePermit, bool)>, PortError> {
     let slots = &inner.slots;
     let mut taken = tokio::select! {
         biased;
@@ -138,7 +187,8 @@ async fn free_slots(
         permit = Arc::clone(slots).acquire_owned() => permit.ok(),
         () = tokio::time::sleep(GRACE) => None,
     };
-    if taken.is_none() {
+    let exhausted = taken.is_none();
+    if exhausted {
         consumer.pause().await?;
         taken = inner
             .draining
@@ -151,7 +201,7 @@ async fn free_slots(
     if let Ok(rest) = Arc::clone(slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
         taken.merge(rest);
     }
-    Ok(Some(taken))
+    Ok(Some((taken, exhausted)))
 }
 
 /// Claims what was received; answers with the moment since which the leases certainly hold.
@@ -222,4 +272,31 @@ fn start(
         ));
     }
     inner.show_slots();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_table() {
+        assert_eq!((Window::Wide.prefetch(64), Window::Narrow.prefetch(64)), (64, 4));
+        assert_eq!(
+            (Window::Wide.prefetch(10_000), Window::Narrow.prefetch(3)),
+            (200, 1)
+        );
+        for (window, free, exhausted, expected) in [
+            (Window::Wide, 1, true, Window::Narrow),
+            (Window::Wide, 1, false, Window::Wide),
+            (Window::Wide, 16, true, Window::Wide),
+            (Window::Narrow, 31, true, Window::Narrow),
+            (Window::Narrow, 32, false, Window::Wide),
+        ] {
+            assert_eq!(
+                window.fit(free, 64, exhausted),
+                expected,
+                "{window:?} {free} {exhausted}"
+            );
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use flowfleet_core::RunState;
 use flowfleet_core::event::EventKind;
 use flowfleet_core::payload::{INLINE_LIMIT, Payload};
-use flowfleet_core::port::Live;
+use flowfleet_core::port::{Live, RunStore as _};
 use flowfleet_core::run::EndedBecause;
 use flowfleet_mock_model as mock;
 use futures::StreamExt as _;
@@ -161,4 +161,32 @@ async fn presence_says_what_the_worker_does() {
     worker.shutdown.drain();
     worker.ended(Duration::from_secs(20)).await;
     assert!(rig.bus.workers().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_a_free_slot_hoards_nothing() {
+    let rig = Rig::new(mock::Config {
+        latency_ms: 60_000,
+        ..mock::Config::default()
+    })
+    .await;
+    let _first = rig.worker(|config| config.slots = 8).await;
+    let flow = rig.flow(&chain(1)).await;
+    let runs: Vec<_> = (0..20).map(|n| rig.run(&flow, &format!("{n}"))).collect();
+    let ids = rig.submit(&runs).await;
+    let default = "default".parse().unwrap();
+    let left = |wanted: u64| {
+        let (queue, default) = (&rig.queue, &default);
+        until("the queue holds what no slot is free for", move || async move {
+            (queue.depth(default).await.unwrap().total() == wanted).then_some(())
+        })
+    };
+    left(12).await;
+    let _second = rig.worker(|config| config.slots = 8).await;
+    left(4).await;
+    // A slot that is freed is used, and what comes with the message that fills it goes back again.
+    rig.store.cancel(&rig.tenant, ids[0]).await.unwrap();
+    rig.bus.cancel(ids[0]).await.unwrap();
+    rig.state(ids[0], RunState::Cancelled).await;
+    left(3).await;
 }
