@@ -8,6 +8,7 @@ A rule is a function that yields (line, message) for one file; the list RULES
 at the end says which exist. Standard library only, no network.
 """
 
+import functools
 import json
 import os
 import re
@@ -122,6 +123,21 @@ def links(path, text):
                 yield number, f"links to {target}, which is not there"
 
 
+@functools.cache
+def functions():
+    """Every function in the checkout's Rust files."""
+    text = "".join(Path(name).read_text(encoding="utf-8") for name in tracked() if name.endswith(".rs"))
+    return set(re.findall(r"\bfn (\w+)", text))
+
+
+def cited(path, text):
+    """Tests that a document names: long names in backticks."""
+    for number, line in lines_of(text):
+        for name in re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`", line):
+            if name not in functions():
+                yield number, f"names the test {name}, which is not there"
+
+
 # Name -> (suffixes of the files it looks at, function).
 RULES = {
     "length": ((".rs",), length),
@@ -133,6 +149,7 @@ RULES = {
     "vague name": ((".rs", ".py", ".sh"), vague_name),
     "machine path": ((".rs", ".py", ".sh", ".md", ".toml", ".yaml", ".yml", ".json", "Dockerfile", "run", "justfile"), machine_path),
     "links": ((".md",), links),
+    "cited": (("ARCHITECTURE.md",), cited),
 }
 
 
@@ -187,10 +204,13 @@ SAMPLES = {
     "vague name": ("crates/core/src/utils.rs", "", None),
     "machine path": ("a.md", "see /" + "home/me/notes\n", "see docs/" + "home/me and ~/.cache\n"),
     "links": ("a.md", "[a](gone.md)\n", "[a](#here) [b](a.md)\n"),
+    "cited": ("ARCHITECTURE.md", "`no_such_test_here`\n", "`lease_s` and `a_b_c_d` in a.rs\n"),
 }
 
 
 def self_test():
+    subprocess.run(["git", "init", "-q"], check=True)
+    Path("a.rs").write_text("//! A.\nfn a_b_c_d() {}\n", encoding="utf-8")
     missed = [rule for rule in RULES if rule not in SAMPLES]
     for rule, (name, bad, good) in SAMPLES.items():
         for text, expected in ((bad, True), (good, False)):
