@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests say what failed by panicking")]
 
 mod batch;
+mod client;
 mod demo;
 mod help;
 mod offline;

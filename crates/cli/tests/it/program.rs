@@ -59,6 +59,11 @@ pub(crate) fn call(args: &[&str]) -> Ended {
     flowfleet().args(args).output().unwrap().into()
 }
 
+/// The items of a listing.
+pub(crate) fn items(ended: &Ended) -> Vec<Value> {
+    ended.json()["items"].as_array().unwrap().clone()
+}
+
 /// An example flow of the repository.
 pub(crate) fn example(name: &str) -> String {
     format!("{}/../../examples/flows/{name}.json", env!("CARGO_MANIFEST_DIR"))
