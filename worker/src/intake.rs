@@ -49,7 +49,7 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
             None => break,
             Some(Err(error)) => error,
             Some(Ok(mut consumer)) => {
-                inner.deps.readiness.set("consuming", Ok(()));
+                show_connected(&inner, &*consumer);
                 inner.changed.notify_one();
                 if !std::mem::replace(&mut booted, true) {
                     let lifecycle = inner.config.lifecycle.clone();
@@ -79,6 +79,12 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
         let _ = inner.draining.run_until_cancelled(backoff.wait()).await;
     }
     runs
+}
+
+fn show_connected(inner: &Inner, consumer: &dyn Consumer) {
+    let reconnecting = || "reconnecting to the queue".to_owned();
+    let connected = consumer.connected().then_some(()).ok_or_else(reconnecting);
+    inner.deps.readiness.set("consuming", connected);
 }
 
 /// How many messages the broker may hand over ahead. A busy worker that frees one slot at a time would otherwise take
@@ -144,12 +150,7 @@ async fn take(
             () = inner.draining.cancelled() => return Ok(Ended::Draining),
             received = tokio::time::timeout(CHECK, consumer.receive(slots.num_permits())) => received,
         };
-        let connected = if consumer.connected() {
-            Ok(())
-        } else {
-            Err("reconnecting to the queue".to_owned())
-        };
-        inner.deps.readiness.set("consuming", connected);
+        show_connected(inner, consumer);
         let Ok(received) = received else { continue };
         let deliveries = received?;
         let receipts: Vec<Receipt> = deliveries.iter().map(|delivery| delivery.receipt).collect();

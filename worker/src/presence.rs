@@ -19,6 +19,9 @@ const TTL: Duration = Duration::from_secs(20);
 /// How long a backend may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The store gets longer: its own error, which says why, comes when it has waited 5 s for a connection.
+const STORE_PATIENCE: Duration = Duration::from_secs(6);
+
 /// Announces until the worker ends.
 pub(crate) async fn run(inner: Arc<Inner>, ending: CancellationToken) {
     let host = host(&inner);
@@ -42,13 +45,13 @@ pub(crate) async fn withdraw(bus: &dyn Bus, inner: &Inner) {
 async fn check(inner: &Inner) -> bool {
     let deps = &inner.deps;
     let (store, queue, bus) = tokio::join!(
-        tokio::time::timeout(PATIENCE, deps.store.ping()),
+        tokio::time::timeout(STORE_PATIENCE, deps.store.ping()),
         tokio::time::timeout(PATIENCE, deps.queue.ping(PATIENCE)),
         tokio::time::timeout(PATIENCE, deps.bus.ping()),
     );
     let answers = [store, queue, bus].map(|answer| match answer {
         Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+        Err(_) => Err("no answer in time".to_owned()),
     });
     let fine = answers.iter().all(Result::is_ok);
     let [store, queue, bus] = answers;
