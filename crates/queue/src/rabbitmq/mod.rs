@@ -6,6 +6,7 @@
 //! [`topology`], what errors mean in [`explain`].
 
 mod consume;
+mod exchange;
 mod explain;
 mod link;
 mod live;

@@ -9,22 +9,20 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use flowfleet_core::error::{Kind, PortError};
-use flowfleet_core::message::{RunMessage, TraceContext};
+use flowfleet_core::message::RunMessage;
 use flowfleet_core::name::QueueName;
 use flowfleet_core::port::Result;
 use flowfleet_core::run::Priority;
 use futures::future::try_join_all;
 use futures::{Stream, StreamExt};
+use lapin::Channel;
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
-};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicNackOptions};
 
 use tokio::task::JoinHandle;
 
 use super::Context;
+use super::exchange::{Exchange, Flow, loud, trace};
 use super::explain::{explain, within};
 use super::live::Live;
 use crate::metrics::{RESUBSCRIBED, UNDECODABLE};
@@ -42,9 +40,6 @@ pub(super) enum Verdict {
     /// Never again.
     Drop,
 }
-
-/// A channel and the consumer that runs on it.
-type Flow = (Channel, lapin::Consumer);
 
 /// A channel and what is open on it.
 #[derive(Debug)]
@@ -76,53 +71,6 @@ pub(super) struct Source {
     quiet: u32,
     /// Whether the last check found messages that should have arrived.
     suspect: bool,
-}
-
-/// What it takes to start to consume: a channel if there is none, and a consumer on it.
-struct Exchange {
-    context: Arc<Context>,
-    live: Arc<Live>,
-    queue: QueueName,
-    priority: Priority,
-    channel: Option<Channel>,
-    prefetch: u16,
-    forget: bool,
-}
-
-impl Exchange {
-    async fn run(self) -> Result<Flow> {
-        let patience = self.context.patience;
-        within("queue.consume", patience, self.exchange()).await
-    }
-
-    async fn exchange(self) -> Result<Flow> {
-        let failed = |error| explain("queue.consume", error);
-        let channel = match self.channel {
-            Some(channel) => channel,
-            None => {
-                if self.forget {
-                    self.live.forget(&self.queue).await;
-                }
-                self.live.declare(&self.context.names, &self.queue).await?;
-                let channel = self.live.channel("queue.consume").await?;
-                // Not global: newer brokers know only limits for each consumer.
-                let options = BasicQosOptions { global: false };
-                channel.basic_qos(self.prefetch, options).await.map_err(failed)?;
-                channel
-            }
-        };
-        let name = self.context.names.of(&self.queue, self.priority);
-        let flow = channel
-            .basic_consume(
-                name,
-                ShortString::default(),
-                BasicConsumeOptions::default(),
-                FieldTable::default(),
-            )
-            .await
-            .map_err(failed)?;
-        Ok((channel, flow))
-    }
 }
 
 impl Source {
@@ -438,31 +386,4 @@ async fn send(channel: &Channel, frame: Settle, verdict: Verdict) -> lapin::Resu
                 .await
         }
     }
-}
-
-/// Trace context from the headers, for messages of tools that set it only there.
-fn trace(properties: &BasicProperties) -> Option<TraceContext> {
-    let headers = properties.headers().as_ref()?.inner();
-    let text = |name: &str| match headers.get(name) {
-        Some(AMQPValue::LongString(text)) => String::from_utf8(text.as_bytes().to_vec()).ok(),
-        Some(AMQPValue::ShortString(text)) => Some(text.to_string()),
-        _ => None,
-    };
-    Some(TraceContext {
-        traceparent: text("traceparent")?,
-        tracestate: text("tracestate"),
-    })
-}
-
-/// Whether to log now: garbage comes in masses, the metric counts it all.
-fn loud() -> bool {
-    use std::sync::Mutex;
-    use std::time::Instant;
-    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let due = last.is_none_or(|last| last.elapsed() > Duration::from_secs(60));
-    if due {
-        *last = Some(Instant::now());
-    }
-    due
 }
