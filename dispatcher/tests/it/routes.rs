@@ -269,14 +269,26 @@ async fn a_drain_lets_waiting_requests_and_streams_end() {
         .await
         .unwrap();
     assert_eq!(stream.status(), StatusCode::OK);
+    until("both listen", async || {
+        let text = server
+            .request(Method::GET, "/metrics")
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        text.contains("flowfleet_listeners 2")
+    })
+    .await;
     server.shutdown.drain();
     let text = tokio::time::timeout(Duration::from_secs(10), stream.text())
         .await
         .unwrap()
         .unwrap();
     assert!(text.contains("run.queued"));
-    if let Ok(response) = waiting.await.unwrap() {
-        assert_eq!(response.status(), StatusCode::OK);
-    }
+    // In flight when the drain began: answered with the run as it is.
+    let (status, body) = answer(waiting.await.unwrap().unwrap()).await;
+    assert_eq!((status, body["state"].as_str()), (StatusCode::OK, Some("queued")));
     server.stop().await;
 }

@@ -37,8 +37,25 @@ async fn receive(queue: &Arc<dyn Queue>) -> (RunId, Box<dyn Consumer>) {
 #[tokio::test]
 async fn a_submitted_run_is_published_with_its_trace() {
     let server = Server::with_flow().await;
-    let run = server.run().await;
-    assert_eq!(receive(&server.queue).await.0, run);
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = server
+        .request(Method::POST, "/v1/runs")
+        .header("traceparent", parent);
+    let (_, stored) = answer(
+        request
+            .json(&json!({"flow": "hello", "input": "x"}))
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    let mut consumer = server.queue.consume(&[QueueName::default()], 1).await.unwrap();
+    let received = tokio::time::timeout(Duration::from_secs(15), consumer.receive(1))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(received[0].message.run, crate::harness::id(&stored));
+    assert_eq!(received[0].message.trace.as_ref().unwrap().traceparent, parent);
 }
 
 #[tokio::test]
@@ -221,7 +238,7 @@ async fn a_broker_that_is_away_fails_no_submission() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_is_503_and_not_ready() {
+async fn a_store_without_its_schema_is_not_ready_and_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("empty.db");
     let mut parts = Parts::new().await;
