@@ -58,6 +58,12 @@ impl Progress {
         }
     }
 
+    /// Counts time from then.
+    pub(crate) fn since(mut self, started: Instant) -> Self {
+        self.started = started;
+        self
+    }
+
     /// Where it is now, and a few words.
     pub(crate) fn update(&mut self, done: u64, words: &str) {
         if let Some(bar) = &self.bar {

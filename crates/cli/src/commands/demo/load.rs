@@ -150,7 +150,8 @@ pub(super) async fn submit(client: &Client, flows: &[String], runs: u32, voice: 
         u64::from(runs),
         Duration::from_secs(1),
         "  ",
-    );
+    )
+    .since(started);
     let began = Instant::now();
     let one_by_one = async {
         let ids: Vec<String> = stream::iter(batched..runs)

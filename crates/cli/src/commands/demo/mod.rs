@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Runs executed at once
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     slots: u32,
     #[command(flatten)]
     log: Log,
@@ -77,7 +77,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let voice = Voice { term: context.term };
     let shutdown = Shutdown::on_signals();
     let stage = stage::Stage::build(&args, &shutdown, voice).await?;
-    let (url, client) = (stage.url.clone(), stage.client()?);
+    // A kept store may have keys.
+    let key = context.global.api_key.clone().filter(|_| args.data.is_some());
+    let (url, client) = (stage.url.clone(), stage.client(key)?);
     let fleet = tokio::spawn(stage.run());
 
     let show = async {

@@ -97,8 +97,8 @@ impl Stage {
         Ok(Self { url, fleet, model })
     }
 
-    pub(super) fn client(&self) -> Result<Client> {
-        Client::new(&self.url, None)
+    pub(super) fn client(&self, key: Option<String>) -> Result<Client> {
+        Client::new(&self.url, key)
     }
 
     /// Runs until told to end.

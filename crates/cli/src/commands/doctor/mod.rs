@@ -25,8 +25,8 @@ Examples:
 Looks at the backends the services would use from here (flags, FLOWFLEET_STORE_URL, ..., --config), at the server of
 --url, and at the model credentials in this environment. Exits with 3 when something is broken.";
 
-/// Time for one check.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time for one check: longer than the adapters' own limits, whose errors say more.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Options of `doctor`.
 #[derive(Debug, ClapArgs)]
