@@ -23,20 +23,23 @@ Examples:
   flowfleet submit ask --input 'What is a lease?' --wait
   flowfleet submit ask --input-file question.txt --follow
   flowfleet submit ask@3 --input hi --priority high --label team=search --idempotency-key order-42
-  flowfleet submit ask --input hi --tweaks '{\"LanguageModelComponent-1\": {\"temperature\": 0}}' --var OPENAI_API_KEY=sk-...
+  flowfleet submit ask --input hi --tweaks '{\"LanguageModelComponent-1\": {\"temperature\": 0}}'
+  flowfleet submit ask --input hi --var OPENAI_API_KEY=sk-...
   flowfleet submit ask --input hi --delay 10m --timeout 30s --max-attempts 5
   flowfleet submit ask --batch questions.ndjson --wait --results answers.ndjson
   flowfleet submit ask --batch questions.csv --queue bulk --priority low
 
 Batches:
-  NDJSON: one run a line, as for POST /v1/runs: {\"input\": \"...\", \"labels\": {...}}; or just a JSON string, the input.
-  CSV: a column `input`, and any of flow, session_id, queue, priority, delay_s, run_at, timeout_s, expires_in_s,
-  max_attempts, idempotency_key, label.NAME, var.NAME, tweak.COMPONENT.FIELD.
-  Options given here hold for every line that does not say otherwise. Every line gets an idempotency key made of the
-  batch's and its number, so that a repeated submission with the same --idempotency-key repeats nothing. Runs carry the
-  label batch=KEY.
+  NDJSON: one run a line, as for POST /v1/runs, {\"input\": \"...\", \"labels\": {...}}, or just a
+  JSON string, the input.
+  CSV: a column `input`, and any of flow, session_id, queue, priority, delay_s, run_at, timeout_s,
+  expires_in_s, max_attempts, idempotency_key, label.NAME, var.NAME, tweak.COMPONENT.FIELD.
+  Options given here hold for every line that does not say otherwise. Every line gets an
+  idempotency key made of the batch's and its number, so that repeating the command with the same
+  --idempotency-key repeats nothing. Runs carry the label batch=KEY.
 
-With --wait or --follow, the output goes to stdout and everything else to stderr; the exit code is 1 unless all runs succeeded.";
+With --wait or --follow, the output goes to stdout and everything else to stderr; the exit code
+is 1 unless all runs succeeded.";
 
 /// Options of `submit`.
 #[derive(Debug, ClapArgs)]
