@@ -1,3 +1,6 @@
+//! The scheduler by tables and properties: which nodes run, in which order they become ready, and what a router's
+//! choice excludes. Driving real components is left to the tests of `execute`.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Drains: short runs finish, long ones are handed back with their checkpoints, a second request stops at once.
+
 use std::time::{Duration, Instant};
 
 use flowfleet_core::RunState;

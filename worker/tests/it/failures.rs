@@ -1,3 +1,5 @@
+//! What goes wrong in a run or around it: cancels, timeouts, retries, refused flows, panics, a store that is away.
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+//! Leases: a crashed worker's run goes on elsewhere, a lost lease stops its execution, spent messages do nothing.
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

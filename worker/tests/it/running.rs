@@ -1,3 +1,5 @@
+//! Runs that go well: from queue to result, many at once, batched ends, large payloads, presence, no hoarding.
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

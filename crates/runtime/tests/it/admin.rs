@@ -1,3 +1,5 @@
+//! The admin server over a real socket: health answers what readiness says, metrics come with buckets.
+
 use std::time::Duration;
 
 use flowfleet_runtime::{Readiness, admin, prometheus};

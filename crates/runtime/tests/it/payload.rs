@@ -1,3 +1,5 @@
+//! Which payloads stay inline and which go to the blob store, and what is said when a blob is missing or changed.
+
 use flowfleet_core::RunId;
 use flowfleet_core::error::Kind;
 use flowfleet_core::payload::{INLINE_LIMIT, Payload};

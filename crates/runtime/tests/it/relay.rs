@@ -1,3 +1,5 @@
+//! The relay against a queue and an outbox that fail on demand: nothing is lost, memory is bounded, stopping is at once.
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The layers of settings: who wins, how text is read by type, what is refused with which words, what is masked.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
