@@ -1,11 +1,12 @@
 //! `flowfleet-dispatcher`: reads its settings, opens the backends, serves until told to stop.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
 use flowfleet_dispatcher::{Config, Deps, Dispatcher};
-use flowfleet_runtime::{Readiness, Shutdown, prometheus, settings, telemetry, tls};
+use flowfleet_runtime::{Readiness, Shutdown, exit, prometheus, settings, telemetry, tls};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,16 +35,18 @@ struct Arguments {
     print_config: bool,
 }
 
+fn main() -> ExitCode {
+    run(Arguments::parse()).err().unwrap_or(ExitCode::SUCCESS)
+}
+
 #[expect(clippy::print_stdout, reason = "--print-config answers on standard output")]
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    let flags = arguments
+fn run(arguments: Arguments) -> Result<(), ExitCode> {
+    let listen = arguments
         .listen
-        .map(|listen| ("listen".to_owned(), listen.into()))
-        .into_iter()
-        .collect();
-    let config: Config = settings::load(arguments.config.as_deref(), flags)?;
-    config.check()?;
+        .map(|listen| ("listen".to_owned(), listen.into()));
+    let config: Config =
+        settings::load(arguments.config.as_deref(), listen.into_iter().collect()).map_err(exit::usage)?;
+    config.check().map_err(exit::usage)?;
     if arguments.print_config {
         print!("{}", settings::print_redacted(&config));
         return Ok(());
@@ -51,30 +54,42 @@ fn main() -> anyhow::Result<()> {
     tls::install();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()?
+        .build()
+        .map_err(exit::reach)?
         .block_on(serve(config))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
-    let telemetry = telemetry::init("flowfleet-dispatcher", &config.log, config.log_format)?;
+async fn serve(config: Config) -> Result<(), ExitCode> {
+    let telemetry =
+        telemetry::init("flowfleet-dispatcher", &config.log, config.log_format).map_err(exit::usage)?;
     let shutdown = Shutdown::on_signals();
-    let deps = Deps {
-        store: flowfleet_store::open(config.store_url.expose(), flowfleet_store::Options::default())
-            .await
-            .context("store_url")?,
-        queue: flowfleet_queue::open(config.queue_url.expose(), flowfleet_queue::Options::default())
-            .await
-            .context("queue_url")?,
+    let deps = open(&config).await.map_err(exit::reach)?;
+    let dispatcher = Dispatcher::bind(config, deps).await.map_err(exit::reach)?;
+    let result = dispatcher.run(shutdown).await;
+    telemetry.shutdown();
+    result.map_err(exit::broke)
+}
+
+async fn open(config: &Config) -> anyhow::Result<Deps> {
+    // Before the adapters: they make their gauges as they open.
+    let prometheus = prometheus::install()?;
+    flowfleet_store::metrics::describe();
+    flowfleet_queue::metrics::describe();
+    flowfleet_bus::metrics::describe();
+    flowfleet_blob::metrics::describe();
+    flowfleet_engine::metrics::describe();
+    let store = flowfleet_store::open(config.store_url.expose(), flowfleet_store::Options::default());
+    let queue = flowfleet_queue::open(config.queue_url.expose(), flowfleet_queue::Options::default());
+    Ok(Deps {
+        store: store.await.context("store_url")?,
+        queue: queue.await.context("queue_url")?,
         bus: flowfleet_bus::open(config.bus_url.expose())
             .await
             .context("bus_url")?,
         blob: flowfleet_blob::open(config.blob_url.expose())
             .await
             .context("blob_url")?,
-        prometheus: prometheus::install()?,
+        prometheus,
         readiness: Readiness::default(),
-    };
-    let result = Dispatcher::bind(config, deps).await?.run(shutdown).await;
-    telemetry.shutdown();
-    result
+    })
 }

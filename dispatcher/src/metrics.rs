@@ -11,7 +11,6 @@ pub(crate) const RUNS_SUBMITTED: &str = "flowfleet_runs_submitted_total";
 pub(crate) const QUEUE_RUNS: &str = "flowfleet_queue_runs";
 pub(crate) const QUEUE_OLDEST: &str = "flowfleet_queue_oldest_timestamp_seconds";
 pub(crate) const WORKERS: &str = "flowfleet_workers";
-pub(crate) const SLOTS: &str = "flowfleet_slots";
 pub(crate) const SUBMIT_GROUP: &str = "flowfleet_submit_group_size";
 pub(crate) const LISTENERS: &str = "flowfleet_listeners";
 pub(crate) const LEADER: &str = "flowfleet_leader";
@@ -35,10 +34,6 @@ pub fn describe() {
     describe_gauge!(
         WORKERS,
         "Workers present, by lifecycle and state, from the leader"
-    );
-    describe_gauge!(
-        SLOTS,
-        "Slots of present workers, by lifecycle and state, from the leader"
     );
     describe_histogram!(SUBMIT_GROUP, "Runs committed together");
     describe_gauge!(LISTENERS, "Event streams and waiting requests");

@@ -38,7 +38,7 @@ async fn through_rabbitmq_postgres_and_redis() -> anyhow::Result<()> {
     let streamed: String = events
         .iter()
         .filter(|e| e.kind == "node.token")
-        .filter_map(|e| e.data["text"].as_str())
+        .filter_map(|e| e.data["data"]["text"].as_str())
         .collect();
     assert_eq!(
         streamed, "echo: What is a queue made of, in one line?",

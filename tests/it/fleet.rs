@@ -16,21 +16,21 @@ use crate::services::{self, Database};
 
 /// A process of the fleet, killed with it.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
-    pub name: &'static str,
-    pub admin: String,
+    pub(crate) name: &'static str,
+    pub(crate) admin: String,
 }
 
 impl Process {
     /// SIGKILL: no chance to say goodbye.
-    pub fn kill(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
+    pub(crate) fn signal(&self, signal: &str) -> anyhow::Result<()> {
         let status = Command::new("kill")
             .args([signal, &self.child.id().to_string()])
             .status()?;
@@ -39,7 +39,7 @@ impl Process {
     }
 
     /// Waits for the process to end by itself.
-    pub async fn ended(&mut self, within: Duration) -> anyhow::Result<std::process::ExitStatus> {
+    pub(crate) async fn ended(&mut self, within: Duration) -> anyhow::Result<std::process::ExitStatus> {
         let deadline = Instant::now() + within;
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -59,7 +59,7 @@ impl Drop for Process {
 }
 
 /// A binary of this workspace, built beside this test.
-pub fn binary(name: &str) -> std::path::PathBuf {
+pub(crate) fn binary(name: &str) -> std::path::PathBuf {
     let mut path = std::env::current_exe().expect("this test has a path");
     path.pop();
     path.pop();
@@ -77,7 +77,7 @@ fn free_address() -> anyhow::Result<String> {
 }
 
 /// Waits until `check` answers something, or fails naming what was awaited.
-pub async fn until<T, F, R>(what: &str, within: Duration, mut check: F) -> anyhow::Result<T>
+pub(crate) async fn until<T, F, R>(what: &str, within: Duration, mut check: F) -> anyhow::Result<T>
 where
     F: FnMut() -> R,
     R: Future<Output = anyhow::Result<Option<T>>>,
@@ -96,28 +96,28 @@ where
 
 /// Everything one test needs.
 #[derive(Debug)]
-pub struct Fleet {
-    pub url: String,
-    pub pool: String,
-    pub mock: mock::Handle,
-    pub database: Database,
-    pub dispatcher: Option<Process>,
-    pub workers: Vec<Process>,
-    pub client: reqwest::Client,
+pub(crate) struct Fleet {
+    pub(crate) url: String,
+    pub(crate) pool: String,
+    pub(crate) mock: mock::Handle,
+    pub(crate) database: Database,
+    pub(crate) dispatcher: Option<Process>,
+    pub(crate) workers: Vec<Process>,
+    pub(crate) client: reqwest::Client,
     data: tempfile::TempDir,
 }
 
 /// One server-sent event.
 #[derive(Debug, Clone)]
-pub struct SseEvent {
-    pub id: Option<u64>,
-    pub kind: String,
-    pub data: Value,
+pub(crate) struct SseEvent {
+    pub(crate) id: Option<u64>,
+    pub(crate) kind: String,
+    pub(crate) data: Value,
 }
 
 impl Fleet {
     /// A dispatcher and `workers` workers on PostgreSQL, RabbitMQ and Redis.
-    pub async fn start(workers: usize, model: mock::Config) -> anyhow::Result<Self> {
+    pub(crate) async fn start(workers: usize, model: mock::Config) -> anyhow::Result<Self> {
         let database = Database::create()?;
         let mock = mock::spawn(model).await?;
         let mut fleet = Self {
@@ -162,7 +162,7 @@ impl Fleet {
         command
     }
 
-    pub async fn start_dispatcher(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn start_dispatcher(&mut self) -> anyhow::Result<()> {
         let address = free_address()?;
         self.url = format!("http://{address}");
         let child = self
@@ -180,7 +180,7 @@ impl Fleet {
     }
 
     /// A worker of this fleet's pool; `settings` are environment variables.
-    pub async fn start_worker(&mut self, settings: &[(&str, &str)]) -> anyhow::Result<()> {
+    pub(crate) async fn start_worker(&mut self, settings: &[(&str, &str)]) -> anyhow::Result<()> {
         let address = free_address()?;
         let child = self
             .command("flowfleet-worker")
@@ -215,7 +215,7 @@ impl Fleet {
         .await
     }
 
-    pub async fn put_flow(&self, name: &str, flow: &Value) -> anyhow::Result<Value> {
+    pub(crate) async fn put_flow(&self, name: &str, flow: &Value) -> anyhow::Result<Value> {
         let answer = self
             .client
             .put(format!("{}/v1/flows/{name}", self.url))
@@ -226,11 +226,11 @@ impl Fleet {
     }
 
     /// A run of this fleet's pool.
-    pub fn run(&self, flow: &str, input: &str) -> Value {
+    pub(crate) fn run(&self, flow: &str, input: &str) -> Value {
         json!({"flow": flow, "input": input, "queue": self.pool})
     }
 
-    pub async fn submit(&self, run: &Value) -> anyhow::Result<String> {
+    pub(crate) async fn submit(&self, run: &Value) -> anyhow::Result<String> {
         let answer = self
             .client
             .post(format!("{}/v1/runs", self.url))
@@ -242,12 +242,12 @@ impl Fleet {
     }
 
     /// Submits a run and waits for its end.
-    pub async fn complete(&self, run: &Value) -> anyhow::Result<Value> {
+    pub(crate) async fn complete(&self, run: &Value) -> anyhow::Result<Value> {
         let id = self.submit(run).await?;
         self.wait(&id, Duration::from_secs(60)).await
     }
 
-    pub async fn get(&self, id: &str) -> anyhow::Result<Value> {
+    pub(crate) async fn get(&self, id: &str) -> anyhow::Result<Value> {
         let answer = self
             .client
             .get(format!("{}/v1/runs/{id}", self.url))
@@ -257,7 +257,7 @@ impl Fleet {
     }
 
     /// Waits until a run has ended.
-    pub async fn wait(&self, id: &str, within: Duration) -> anyhow::Result<Value> {
+    pub(crate) async fn wait(&self, id: &str, within: Duration) -> anyhow::Result<Value> {
         until(&format!("run {id} ends"), within, || async {
             let answer = self
                 .client
@@ -270,7 +270,7 @@ impl Fleet {
         .await
     }
 
-    pub async fn submit_batch(&self, runs: &[Value]) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn submit_batch(&self, runs: &[Value]) -> anyhow::Result<Vec<String>> {
         let answer = self
             .client
             .post(format!("{}/v1/runs/batch", self.url))
@@ -286,7 +286,7 @@ impl Fleet {
     }
 
     /// How many runs are in a state, by walking the listing to its end.
-    pub async fn count(&self, state: &str) -> anyhow::Result<u64> {
+    pub(crate) async fn count(&self, state: &str) -> anyhow::Result<u64> {
         let (mut count, mut cursor) = (0, None::<String>);
         loop {
             let mut url = format!("{}/v1/runs?state={state}&limit=1000", self.url);
@@ -304,7 +304,7 @@ impl Fleet {
     }
 
     /// Waits until `wanted` runs have succeeded and no run is live.
-    pub async fn all_succeed(&self, wanted: u64, within: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn all_succeed(&self, wanted: u64, within: Duration) -> anyhow::Result<()> {
         until(&format!("{wanted} runs have succeeded"), within, || async {
             let failed = self.count("failed").await?;
             ensure!(failed == 0, "{failed} runs failed");
@@ -314,7 +314,7 @@ impl Fleet {
     }
 
     /// Follows the events of a run until `stop` says so or the stream ends.
-    pub async fn events(
+    pub(crate) async fn events(
         &self,
         id: &str,
         after: Option<u64>,
@@ -351,7 +351,7 @@ impl Fleet {
     }
 
     /// The text of a process's metrics.
-    pub async fn metrics(&self, process: &Process) -> anyhow::Result<String> {
+    pub(crate) async fn metrics(&self, process: &Process) -> anyhow::Result<String> {
         Ok(self
             .client
             .get(format!("{}/metrics", process.admin))
@@ -370,7 +370,7 @@ impl Drop for Fleet {
     }
 }
 
-pub fn is_final(run: &Value) -> bool {
+pub(crate) fn is_final(run: &Value) -> bool {
     matches!(
         run["state"].as_str(),
         Some("succeeded" | "failed" | "cancelled" | "expired")
@@ -378,7 +378,7 @@ pub fn is_final(run: &Value) -> bool {
 }
 
 /// The JSON of an answer whose status is among those expected.
-pub async fn body(answer: reqwest::Response, expected: &[StatusCode]) -> anyhow::Result<Value> {
+pub(crate) async fn body(answer: reqwest::Response, expected: &[StatusCode]) -> anyhow::Result<Value> {
     let status = answer.status();
     let text = answer.text().await?;
     ensure!(expected.contains(&status), "{status}: {text}");
@@ -387,13 +387,13 @@ pub async fn body(answer: reqwest::Response, expected: &[StatusCode]) -> anyhow:
 
 /// `flowfleet up` in a directory of its own.
 #[derive(Debug)]
-pub struct Embedded {
-    pub url: String,
-    pub process: Process,
+pub(crate) struct Embedded {
+    pub(crate) url: String,
+    pub(crate) process: Process,
 }
 
 impl Embedded {
-    pub async fn start(data: &std::path::Path, model: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn start(data: &std::path::Path, model: &str) -> anyhow::Result<Self> {
         let address = free_address()?;
         let url = format!("http://{address}");
         let child = Command::new(binary("flowfleet"))

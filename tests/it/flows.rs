@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::services;
 
 /// Langflow's starter flow, its model filled in as a user would in the editor.
-pub fn basic_prompting() -> anyhow::Result<Value> {
+pub(crate) fn basic_prompting() -> anyhow::Result<Value> {
     let path = services::wheels()
         .join("langflow_base-1.13.0/langflow/initial_setup/starter_projects/Basic Prompting.json");
     let text = std::fs::read_to_string(&path)
@@ -21,11 +21,11 @@ pub fn basic_prompting() -> anyhow::Result<Value> {
     Ok(flow)
 }
 
-fn field(value: Value, input_types: &[&str]) -> Value {
+fn field(value: &Value, input_types: &[&str]) -> Value {
     json!({"type": "str", "value": value, "list": false, "required": false, "show": true, "input_types": input_types})
 }
 
-fn node(id: &str, component: &str, template: Value, output: &str) -> Value {
+fn node(id: &str, component: &str, template: &Value, output: &str) -> Value {
     json!({
         "id": id,
         "type": "genericNode",
@@ -59,7 +59,7 @@ fn chat_input() -> Value {
     node(
         "ChatInput-1",
         "ChatInput",
-        json!({"input_value": field(json!(""), &[])}),
+        &json!({"input_value": field(&json!(""), &[])}),
         "message",
     )
 }
@@ -68,13 +68,13 @@ fn chat_output() -> Value {
     node(
         "ChatOutput-1",
         "ChatOutput",
-        json!({"input_value": field(json!(""), &["Message", "Data"])}),
+        &json!({"input_value": field(&json!(""), &["Message", "Data"])}),
         "message",
     )
 }
 
 /// What goes in comes out.
-pub fn passthrough() -> Value {
+pub(crate) fn passthrough() -> Value {
     let edges = [edge(
         ("ChatInput-1", "ChatInput", "message"),
         ("ChatOutput-1", "input_value"),
@@ -83,19 +83,19 @@ pub fn passthrough() -> Value {
 }
 
 /// ChatInput, then `length` models one after another, then ChatOutput.
-pub fn chain_of_models(length: usize) -> Value {
+pub(crate) fn chain_of_models(length: usize) -> Value {
     const MODEL: &str = "LanguageModelComponent";
     let (mut nodes, mut edges) = (vec![chat_input()], Vec::new());
     let mut last = ("ChatInput-1".to_owned(), "ChatInput", "message");
     for n in 1..=length {
         let id = format!("{MODEL}-{n}");
         let template = json!({
-            "input_value": field(json!(""), &["Message"]),
-            "system_message": field(json!(""), &["Message"]),
+            "input_value": field(&json!(""), &["Message"]),
+            "system_message": field(&json!(""), &["Message"]),
             "model": {"type": "model", "value": [{"name": "gpt-4o-mini", "provider": "OpenAI"}], "show": true, "list": false},
             "stream": {"type": "bool", "value": false, "show": true},
         });
-        nodes.push(node(&id, MODEL, template, "text_output"));
+        nodes.push(node(&id, MODEL, &template, "text_output"));
         edges.push(edge((&last.0, last.1, last.2), (&id, "input_value")));
         last = (id, MODEL, "text_output");
     }
@@ -105,7 +105,7 @@ pub fn chain_of_models(length: usize) -> Value {
 }
 
 /// Adds an edge from the last model of a chain to the first: a cycle.
-pub fn connect_back(chain: &mut Value) {
+pub(crate) fn connect_back(chain: &mut Value) {
     const MODEL: &str = "LanguageModelComponent";
     let back = edge(
         (&format!("{MODEL}-2"), MODEL, "text_output"),

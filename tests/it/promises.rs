@@ -204,7 +204,8 @@ async fn a_model_that_fails_is_tried_again_with_backoff() -> anyhow::Result<()> 
     fleet.put_flow("one", &flows::chain_of_models(1)).await?;
     let mut run = fleet.run("one", "hi");
     // Nothing listens on the discard port.
-    run["variables"] = json!({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_API_KEY": "the request's own"});
+    run["variables"] =
+        json!({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_API_KEY": "the request's own"});
     run["max_attempts"] = json!(2);
     run["retry"] = json!({"backoff_s": 0.2, "factor": 1.0, "max_s": 0.2});
     let done = fleet.complete(&run).await?;

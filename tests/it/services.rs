@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use uuid::Uuid;
 
-pub fn postgres_url() -> String {
+pub(crate) fn postgres_url() -> String {
     std::env::var("FLOWFLEET_TEST_POSTGRES")
         .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned())
 }
 
-pub fn redis_url() -> String {
+pub(crate) fn redis_url() -> String {
     std::env::var("FLOWFLEET_TEST_REDIS").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned())
 }
 
-pub fn rabbitmq_url() -> String {
+pub(crate) fn rabbitmq_url() -> String {
     std::env::var("FLOWFLEET_TEST_RABBITMQ")
         .unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".to_owned())
 }
 
 /// Where `tests/wheels.sh` unpacked Langflow's wheels.
-pub fn wheels() -> std::path::PathBuf {
+pub(crate) fn wheels() -> std::path::PathBuf {
     std::env::var_os("FLOWFLEET_TEST_WHEELS").map_or_else(
         || {
             let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
@@ -36,13 +36,13 @@ pub fn wheels() -> std::path::PathBuf {
 
 /// A PostgreSQL database of one test, dropped with it.
 #[derive(Debug)]
-pub struct Database {
+pub(crate) struct Database {
     name: String,
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Database {
-    pub fn create() -> anyhow::Result<Self> {
+    pub(crate) fn create() -> anyhow::Result<Self> {
         let name = format!("ff_it_{}", Uuid::now_v7().simple());
         sql(&postgres_url(), &format!("CREATE DATABASE {name}"))?;
         let (server, _) = postgres_url()
@@ -57,6 +57,10 @@ impl Database {
 }
 
 impl Drop for Database {
+    #[expect(
+        clippy::print_stderr,
+        reason = "a test that has ended has no other way to say so"
+    )]
     fn drop(&mut self) {
         if let Err(error) = sql(
             &postgres_url(),
@@ -91,7 +95,7 @@ fn rabbitmqctl(arguments: &[&str]) -> anyhow::Result<String> {
 }
 
 /// Stops the broker's whole operating-system process and starts it again.
-pub fn restart_rabbitmq() -> anyhow::Result<()> {
+pub(crate) fn restart_rabbitmq() -> anyhow::Result<()> {
     rabbitmqctl(&["shutdown"])?;
     let started = Command::new("rabbitmq-server")
         .arg("-detached")
@@ -110,7 +114,7 @@ pub fn restart_rabbitmq() -> anyhow::Result<()> {
 }
 
 /// Removes all messages that wait in a pool; answers how many queues were purged.
-pub fn purge(pool: &str) -> anyhow::Result<usize> {
+pub(crate) fn purge(pool: &str) -> anyhow::Result<usize> {
     let mut purged = 0;
     for priority in ["high", "normal", "low"] {
         if rabbitmqctl(&["purge_queue", &format!("flowfleet.{pool}.{priority}")]).is_ok() {
@@ -121,7 +125,7 @@ pub fn purge(pool: &str) -> anyhow::Result<usize> {
 }
 
 /// Removes a pool's queues at the end of a test.
-pub fn delete_queues(pool: &str) {
+pub(crate) fn delete_queues(pool: &str) {
     for priority in ["high", "normal", "low"] {
         let _ = rabbitmqctl(&["delete_queue", &format!("flowfleet.{pool}.{priority}")]);
     }

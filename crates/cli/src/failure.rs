@@ -106,6 +106,6 @@ impl From<PortError> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::reach(format!("{error:#}"))
+        Self::reach(flowfleet_runtime::exit::sentence(&*error))
     }
 }

@@ -333,8 +333,8 @@ mod tests {
                 "run.started",
                 json!({"at": "2026-01-01T00:00:00Z", "data": {"attempt": 1, "worker": "w"}}),
             ),
-            event("node.token", json!({"node": "LM-1", "text": "Hel"})),
-            event("node.token", json!({"node": "LM-1", "text": "lo"})),
+            event("node.token", json!({"data": {"node": "LM-1", "text": "Hel"}})),
+            event("node.token", json!({"data": {"node": "LM-1", "text": "lo"}})),
             event(
                 "node.finished",
                 json!({"at": "2026-01-01T00:00:01Z",

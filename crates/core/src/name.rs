@@ -118,7 +118,7 @@ pub enum BadLabels {
     TooMany(usize),
     #[error(transparent)]
     Key(#[from] BadName),
-    #[error("the value of label {0:?} is longer than {max} bytes", max = Labels::MAX_VALUE)]
+    #[error("the value of label {0:?} is longer than {max} bytes or has control characters", max = Labels::MAX_VALUE)]
     Value(String),
 }
 
@@ -143,7 +143,7 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
         }
         for (key, value) in &map {
             check("label", key, 64)?;
-            if value.len() > Self::MAX_VALUE {
+            if value.len() > Self::MAX_VALUE || value.chars().any(char::is_control) {
                 return Err(BadLabels::Value(key.clone()));
             }
         }

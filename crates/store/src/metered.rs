@@ -8,7 +8,7 @@ use bytes::Bytes;
 use flowfleet_core::port::{
     Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, KeyRecord, KeyStore,
     Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result, RunFilter, RunStore,
-    Submission, Upkeep,
+    Submission, Upkeep, UsedKey,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{FlowName, FlowVersion, KeyId, Lease, QueueName, RunEvent, RunId, Tenant, WorkerId};
@@ -40,6 +40,10 @@ async fn timed<T>(operation: &'static str, run: impl Future<Output = Result<T>> 
 impl<S: RunStore> RunStore for Metered<S> {
     async fn submit(&self, runs: &[NewRun]) -> Result<Submission> {
         timed("submit", self.0.submit(runs)).await
+    }
+
+    async fn used_keys(&self, tenant: &Tenant, keys: &[&str]) -> Result<Vec<UsedKey>> {
+        timed("used_keys", self.0.used_keys(tenant, keys)).await
     }
 
     async fn get(&self, tenant: &Tenant, run: RunId) -> Result<Option<RunView>> {

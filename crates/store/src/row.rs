@@ -281,6 +281,25 @@ columns! {
 }
 
 columns! {
+    /// An idempotency key in use.
+    pub(crate) struct UsedKeyRow {
+        pub(crate) id: Id,
+        pub(crate) key: String,
+        pub(crate) digest: String,
+    }
+}
+
+impl From<UsedKeyRow> for flowfleet_core::port::UsedKey {
+    fn from(row: UsedKeyRow) -> Self {
+        Self {
+            key: row.key,
+            digest: row.digest,
+            run: RunId(row.id.0),
+        }
+    }
+}
+
+columns! {
     /// What waits or runs, of one queue, priority and state.
     pub(crate) struct BacklogRow {
         pub(crate) queue: String,

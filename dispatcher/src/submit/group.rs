@@ -13,7 +13,6 @@ use flowfleet_core::run::NewRun;
 use flowfleet_runtime::Relay;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::recent::RecentKeys;
 use crate::api::problem::{Code, Problem};
 use crate::metrics::{RUNS_SUBMITTED, SUBMIT_GROUP, queue_label};
 
@@ -40,20 +39,16 @@ pub(crate) struct Committer {
     bulk: mpsc::UnboundedSender<Entry>,
     /// What bounds both lanes.
     waiting: Arc<Semaphore>,
-    /// Keys of runs that were stored here.
-    pub keys: Arc<RecentKeys>,
 }
 
 impl Committer {
     /// Starts both lanes; they end once the last clone is gone and what waited is committed.
     pub(crate) fn spawn(store: &Arc<dyn Store>, relay: &Relay) -> Self {
-        let keys = Arc::new(RecentKeys::default());
         let lane = || {
             let (sender, receiver) = mpsc::unbounded_channel();
             let lane = Lane {
                 store: store.clone(),
                 relay: relay.clone(),
-                keys: keys.clone(),
             };
             tokio::spawn(lane.commit_all(receiver));
             sender
@@ -62,7 +57,6 @@ impl Committer {
             single: lane(),
             bulk: lane(),
             waiting: Arc::new(Semaphore::new(WAITING_RUNS)),
-            keys,
         }
     }
 
@@ -100,7 +94,6 @@ impl Committer {
 struct Lane {
     store: Arc<dyn Store>,
     relay: Relay,
-    keys: Arc<RecentKeys>,
 }
 
 impl Lane {
@@ -173,14 +166,8 @@ impl Lane {
             return Err(PortError::bug("submit", detail));
         }
         for (run, outcome) in runs.iter().zip(&submission.outcomes) {
-            match outcome {
-                SubmitOutcome::Created { .. } => {
-                    metrics::counter!(RUNS_SUBMITTED, "queue" => queue_label(run.queue.as_str()))
-                        .increment(1);
-                    self.keys.note(run).await;
-                }
-                SubmitOutcome::Existing { .. } => self.keys.note(run).await,
-                SubmitOutcome::Conflict { .. } => {}
+            if matches!(outcome, SubmitOutcome::Created { .. }) {
+                metrics::counter!(RUNS_SUBMITTED, "queue" => queue_label(run.queue.as_str())).increment(1);
             }
         }
         Ok(submission.outcomes)

@@ -4,5 +4,4 @@ pub(crate) mod group;
 pub(crate) mod many;
 pub(crate) mod parse;
 pub(crate) mod prepare;
-pub(crate) mod recent;
 pub(crate) mod resolve;

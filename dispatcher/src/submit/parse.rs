@@ -162,11 +162,11 @@ impl SubmitRun {
         if self
             .session_id
             .as_ref()
-            .is_some_and(|id| id.is_empty() || id.len() > MAX_SESSION)
+            .is_some_and(|id| id.is_empty() || id.len() > MAX_SESSION || id.chars().any(char::is_control))
         {
             errors.push(ErrorItem::new(
                 "/session_id",
-                format!("must have 1 to {MAX_SESSION} bytes"),
+                format!("must have 1 to {MAX_SESSION} bytes without control characters"),
             ));
         }
         let queue = self

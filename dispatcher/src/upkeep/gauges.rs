@@ -1,4 +1,5 @@
-//! The gauges that describe the whole fleet; only the leader sets them, so that they do not add up twice.
+//! The gauges that describe the whole fleet; only the leader sets them, so that they do not add up twice. Slots are not
+//! among them: every worker shows its own.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Upkeep, pause, seconds};
 use crate::api::fleet::{Capacity, capacity};
-use crate::metrics::{QUEUE_OLDEST, QUEUE_RUNS, SLOTS, WORKERS, queue_label};
+use crate::metrics::{QUEUE_OLDEST, QUEUE_RUNS, WORKERS, queue_label};
 
 /// Gauges that were set, so that one whose subject is gone goes to zero instead of staying as it was.
 #[derive(Default)]
@@ -33,7 +34,7 @@ impl Board {
     }
 
     /// Zeroes those of `names` that were not set since the last call.
-    fn settle(&mut self, names: [&'static str; 2]) {
+    fn settle(&mut self, names: &[&str]) {
         for ((name, ..), (gauge, fresh)) in &mut self.0 {
             if names.contains(name) && !std::mem::take(fresh) {
                 gauge.set(0.0);
@@ -79,7 +80,7 @@ fn queues(board: &mut Board, backlog: &[Backlog]) {
         board.set(QUEUE_RUNS, &queue, "running", running as f64);
         board.set(QUEUE_OLDEST, &queue, "", oldest.unwrap_or(0.0));
     }
-    board.settle([QUEUE_RUNS, QUEUE_OLDEST]);
+    board.settle(&[QUEUE_RUNS, QUEUE_OLDEST]);
 }
 
 fn fleet(board: &mut Board, capacity: &[Capacity]) {
@@ -88,9 +89,6 @@ fn fleet(board: &mut Board, capacity: &[Capacity]) {
         board.set(WORKERS, lifecycle, "accepting", f64::from(sum.accepting));
         board.set(WORKERS, lifecycle, "draining", f64::from(sum.draining));
         board.set(WORKERS, lifecycle, "unready", f64::from(sum.unready));
-        let busy = sum.busy.min(sum.slots);
-        board.set(SLOTS, lifecycle, "busy", f64::from(busy));
-        board.set(SLOTS, lifecycle, "free", f64::from(sum.slots - busy));
     }
-    board.settle([WORKERS, SLOTS]);
+    board.settle(&[WORKERS]);
 }

@@ -112,7 +112,10 @@ async fn a_stream_replays_follows_and_ends() {
         .iter()
         .find(|event| event.kind == "node.token")
         .expect("the token was live");
-    assert_eq!((token.id, token.data["text"].as_str()), (None, Some("Hel")));
+    assert_eq!(
+        (token.id, token.data["data"]["text"].as_str()),
+        (None, Some("Hel"))
+    );
     assert_eq!(stored[1].data["data"]["node"], "a");
     assert_eq!(stored[1].data["seq"], 3);
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flowfleet_core::error::{Kind, PortError};
-use flowfleet_core::port::{BlobStore, Consumer, Depth, Envelope, Queue};
-use flowfleet_core::{QueueName, RunId};
+use flowfleet_core::port::{BlobStore, Consumer, Depth, Envelope, Queue, WorkerPresence, WorkerState};
+use flowfleet_core::{QueueName, RunId, WorkerId};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -158,6 +158,23 @@ async fn the_leader_sets_the_gauges() {
     server
         .submit(&json!({"flow": "hello", "input": "x", "queue": "gauged"}))
         .await;
+    let presence = WorkerPresence {
+        id: WorkerId::generate(),
+        host: "host-1".to_owned(),
+        version: "0.1.0".to_owned(),
+        queues: vec![QueueName::default()],
+        slots: 4,
+        busy: 1,
+        state: WorkerState::Accepting,
+        lifecycle: "spot".to_owned(),
+        started_at: jiff::Timestamp::now(),
+        seen_at: jiff::Timestamp::now(),
+    };
+    server
+        .bus
+        .announce(&presence, Duration::from_secs(600))
+        .await
+        .unwrap();
     until("the gauge", async || {
         let text = server
             .request(Method::GET, "/metrics")
@@ -167,7 +184,10 @@ async fn the_leader_sets_the_gauges() {
             .text()
             .await
             .unwrap();
-        text.contains("flowfleet_queue_runs{queue=\"gauged\",state=\"queued\"} 1")
+        // Every worker shows its own: a sum over all processes would count them twice.
+        assert!(!text.contains("flowfleet_slots{"), "{text}");
+        text.contains("flowfleet_workers{lifecycle=\"spot\",state=\"accepting\"} 1")
+            && text.contains("flowfleet_queue_runs{queue=\"gauged\",state=\"queued\"} 1")
             && text.contains("flowfleet_queue_oldest_timestamp_seconds{queue=\"gauged\"} 1")
     })
     .await;

@@ -11,8 +11,7 @@ use flowfleet_core::event::RunEvent;
 use flowfleet_core::port::{
     Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, KeyRecord, KeyStore,
     Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result, RunFilter, RunStore,
-    Store, Submission, Upkeep,
-};
+    Store, Submission, Upkeep, UsedKey};
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{FlowName, FlowVersion, KeyId, Lease, QueueName, RunId, Tenant, WorkerId};
 use jiff::Timestamp;
@@ -115,6 +114,10 @@ impl LeaseStore for Faulty {
 impl RunStore for Faulty {
     async fn submit(&self, runs: &[NewRun]) -> Result<Submission> {
         self.inner.submit(runs).await
+    }
+
+    async fn used_keys(&self, tenant: &Tenant, keys: &[&str]) -> Result<Vec<UsedKey>> {
+        self.inner.used_keys(tenant, keys).await
     }
 
     async fn get(&self, tenant: &Tenant, run: RunId) -> Result<Option<RunView>> {

@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use flowfleet_core::port::{BlobStore, Bus, Queue, Store};
 use flowfleet_engine::Services;
-use flowfleet_runtime::{Readiness, Shutdown, prometheus};
+use flowfleet_runtime::prometheus::{self, PrometheusHandle};
+use flowfleet_runtime::{Readiness, Shutdown};
 use tokio::task::JoinSet;
 
 pub(crate) use lock::DataLock;
@@ -68,6 +69,13 @@ pub(crate) fn make_parent(file: &Path) -> Result {
 impl Embedded {
     /// Starts everything; answers once the API listens.
     pub(crate) async fn start(options: Options, lock: DataLock, shutdown: Shutdown) -> anyhow::Result<Self> {
+        // Before the adapters: they make their gauges as they open.
+        let prometheus = prometheus::install()?;
+        flowfleet_store::metrics::describe();
+        flowfleet_queue::metrics::describe();
+        flowfleet_bus::metrics::describe();
+        flowfleet_blob::metrics::describe();
+        flowfleet_engine::metrics::describe();
         let backends = Backends::open(&options.data).await?;
         let migrated = backends
             .store
@@ -77,7 +85,7 @@ impl Embedded {
         let readiness = Readiness::default();
         let mut parts = JoinSet::new();
 
-        let dispatcher = bind(&options, &backends, readiness.clone()).await?;
+        let dispatcher = bind(&options, &backends, prometheus, readiness.clone()).await?;
         let address = dispatcher.local_addr();
         let ends = shutdown.clone();
         parts.spawn(async move { ("dispatcher", dispatcher.run(ends).await) });
@@ -182,6 +190,7 @@ impl Backends {
 async fn bind(
     options: &Options,
     backends: &Backends,
+    prometheus: PrometheusHandle,
     readiness: Readiness,
 ) -> anyhow::Result<flowfleet_dispatcher::Dispatcher> {
     let config = flowfleet_dispatcher::Config {
@@ -193,7 +202,7 @@ async fn bind(
         queue: backends.queue.clone(),
         bus: backends.bus.clone(),
         blob: backends.blob.clone(),
-        prometheus: prometheus::install()?,
+        prometheus,
         readiness,
     };
     flowfleet_dispatcher::Dispatcher::bind(config, deps).await

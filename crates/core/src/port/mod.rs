@@ -14,7 +14,7 @@ pub use queue::{Consumer, Delivery, Depth, Envelope, Queue, Receipt};
 pub use store::{
     Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, KeyRecord, KeyStore,
     Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Role, RunFilter, RunStore,
-    Store, Submission, SubmitOutcome, Upkeep,
+    Store, Submission, SubmitOutcome, Upkeep, UsedKey,
 };
 
 use crate::error::PortError;

@@ -91,6 +91,15 @@ pub enum CancelOutcome {
     NotFound,
 }
 
+/// An idempotency key that a run was made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedKey {
+    pub key: String,
+    /// Of the request that it was used for.
+    pub digest: String,
+    pub run: RunId,
+}
+
 /// Runs, as the API sees them.
 #[async_trait]
 pub trait RunStore: Send + Sync + std::fmt::Debug {
@@ -98,6 +107,10 @@ pub trait RunStore: Send + Sync + std::fmt::Debug {
     /// exists already (also within the same call). A run with `run_at` in the future becomes `scheduled`, others
     /// `queued`. Idempotent by key. Writes the first event of each.
     async fn submit(&self, runs: &[NewRun]) -> Result<Submission>;
+
+    /// Those of `keys` that the tenant has used, in no order: a batch with a key of another request is refused before
+    /// anything of it is stored.
+    async fn used_keys(&self, tenant: &Tenant, keys: &[&str]) -> Result<Vec<UsedKey>>;
 
     /// One run with its payload references and attempts.
     async fn get(&self, tenant: &Tenant, run: RunId) -> Result<Option<RunView>>;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use flowfleet_core::port::{
-    CancelOutcome, OutboxRow, Page, Result as PortResult, RunFilter, RunStore, Submission,
+    CancelOutcome, OutboxRow, Page, Result as PortResult, RunFilter, RunStore, Submission, UsedKey,
 };
 use flowfleet_core::run::{NewRun, RunView};
 use flowfleet_core::{RunEvent, RunId, RunState, Tenant};
@@ -14,7 +14,7 @@ use super::Postgres;
 use crate::batch::{Batch, int, long};
 use crate::columns::columns;
 use crate::error::{Error, Repeat, attempt};
-use crate::row::{ExistingRow, RunRow, priority_number};
+use crate::row::{ExistingRow, RunRow, UsedKeyRow, priority_number};
 use crate::value::{Id, Time};
 use crate::{LIST_LIMIT, events, submission};
 
@@ -73,6 +73,12 @@ SELECT r.id, r.tenant, r.state, r.idempotency_key, d.idempotency_digest
 FROM unnest($2::text[], $3::text[]) AS k (tenant, key)
 JOIN runs r ON r.tenant = k.tenant AND r.idempotency_key = k.key AND r.idempotency_key IS NOT NULL
 JOIN run_data d ON d.run_id = r.id
+";
+
+const USED_KEYS: &str = "
+SELECT r.id, r.idempotency_key AS key, d.idempotency_digest AS digest
+FROM runs r JOIN run_data d ON d.run_id = r.id
+WHERE r.tenant = $1 AND r.idempotency_key = ANY($2) AND r.idempotency_key IS NOT NULL
 ";
 
 macro_rules! view_columns {
@@ -328,6 +334,18 @@ impl RunStore for Postgres {
             });
         }
         attempt("submit", Repeat::Idempotent, || self.submit_once(runs)).await
+    }
+
+    async fn used_keys(&self, tenant: &Tenant, keys: &[&str]) -> PortResult<Vec<UsedKey>> {
+        attempt("used_keys", Repeat::Idempotent, || async {
+            let rows: Vec<UsedKeyRow> = sqlx::query_as(USED_KEYS)
+                .bind(tenant.as_str())
+                .bind(keys)
+                .fetch_all(&self.pool)
+                .await?;
+            Ok(rows.into_iter().map(UsedKey::from).collect())
+        })
+        .await
     }
 
     async fn get(&self, tenant: &Tenant, run: RunId) -> PortResult<Option<RunView>> {

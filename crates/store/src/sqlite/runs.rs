@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use flowfleet_core::port::{CancelOutcome, Page, Result as PortResult, RunFilter, RunStore, Submission};
+use flowfleet_core::port::{
+    CancelOutcome, Page, Result as PortResult, RunFilter, RunStore, Submission, UsedKey,
+};
 use flowfleet_core::run::{NewRun, RunView};
 use flowfleet_core::{EventKind, NewEvent, RunEvent, RunId, RunState, Tenant};
 use serde::Serialize;
@@ -13,7 +15,7 @@ use super::Sqlite;
 use super::write::{EVENTS as EVENTS_INSERT, each, outbox};
 use crate::batch::{Batch, long};
 use crate::error::{Error, Repeat, attempt};
-use crate::row::{ExistingRow, RunRow, priority_number};
+use crate::row::{ExistingRow, RunRow, UsedKeyRow, priority_number};
 use crate::value::{Id, Time};
 use crate::{LIST_LIMIT, events, submission};
 
@@ -49,6 +51,13 @@ SELECT r.id, r.tenant, r.state, r.idempotency_key, d.idempotency_digest
 FROM json_each(?1) k
 JOIN runs r ON r.tenant = k.value ->> 'tenant' AND r.idempotency_key = k.value ->> 'key'
     AND r.idempotency_key IS NOT NULL
+JOIN run_data d ON d.run_id = r.id
+";
+
+const USED_KEYS: &str = "
+SELECT r.id, r.idempotency_key AS key, d.idempotency_digest AS digest
+FROM json_each(?2) k
+JOIN runs r ON r.tenant = ?1 AND r.idempotency_key = k.value AND r.idempotency_key IS NOT NULL
 JOIN run_data d ON d.run_id = r.id
 ";
 
@@ -340,6 +349,18 @@ impl RunStore for Sqlite {
             });
         }
         attempt("submit", Repeat::Idempotent, || self.submit_once(runs)).await
+    }
+
+    async fn used_keys(&self, tenant: &Tenant, keys: &[&str]) -> PortResult<Vec<UsedKey>> {
+        attempt("used_keys", Repeat::Idempotent, || async {
+            let rows: Vec<UsedKeyRow> = sqlx::query_as(USED_KEYS)
+                .bind(tenant.as_str())
+                .bind(serde_json::to_string(keys).unwrap_or_default())
+                .fetch_all(&self.readers)
+                .await?;
+            Ok(rows.into_iter().map(UsedKey::from).collect())
+        })
+        .await
     }
 
     async fn get(&self, tenant: &Tenant, run: RunId) -> PortResult<Option<RunView>> {

@@ -41,7 +41,7 @@ contract! {
     submission:
         a_batch_is_stored_with_one_outbox_row, a_later_time_makes_it_scheduled, everything_given_comes_back,
         fifty_equal_submits_make_one_run, the_same_key_with_another_body_conflicts,
-        keys_repeated_within_a_call, ten_thousand_at_once, nothing_is_stored_when_one_is_refused,
+        keys_repeated_within_a_call, used_keys_are_the_tenants_own, ten_thousand_at_once, nothing_is_stored_when_one_is_refused,
         an_odd_payload_comes_back_as_it_was;
     leases:
         the_path_of_one_run, a_claim_answers_each_message, claims_of_one_run_are_counted_once,

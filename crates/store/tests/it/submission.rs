@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use flowfleet_core::port::SubmitOutcome;
+use flowfleet_core::port::{SubmitOutcome, UsedKey};
 use flowfleet_core::run::{NewRun, RunSettings};
 use flowfleet_core::{BlobRef, Payload, Priority, RunState, TraceContext};
 use serde_json::json;
@@ -150,6 +150,26 @@ pub(crate) async fn the_same_key_with_another_body_conflicts(bed: Bed) {
     let mut theirs = crate::bed::new_run(&stranger);
     theirs.idempotency = key("k", "c");
     bed.submit(&[theirs]).await;
+}
+
+pub(crate) async fn used_keys_are_the_tenants_own(bed: Bed) {
+    let mut run = bed.new_run();
+    run.idempotency = key("k", "a");
+    bed.submit(&[run.clone(), bed.new_run()]).await;
+    let used = bed
+        .store
+        .used_keys(&bed.tenant, &["other", "k", ""])
+        .await
+        .unwrap();
+    let expected = UsedKey {
+        key: "k".to_owned(),
+        digest: "a".to_owned(),
+        run: run.id,
+    };
+    assert_eq!(used, [expected]);
+    let stranger = "stranger".parse().unwrap();
+    assert_eq!(bed.store.used_keys(&stranger, &["k"]).await.unwrap(), []);
+    assert_eq!(bed.store.used_keys(&bed.tenant, &[]).await.unwrap(), []);
 }
 
 pub(crate) async fn keys_repeated_within_a_call(bed: Bed) {

@@ -8,8 +8,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use flowfleet_core::flow::FlowRef;
-use flowfleet_core::port::SubmitOutcome;
-use flowfleet_core::run::NewRun;
+use flowfleet_core::port::{SubmitOutcome, UsedKey};
+use flowfleet_core::run::{Idempotency, NewRun};
 use flowfleet_core::{Tenant, TraceContext};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
@@ -104,17 +104,24 @@ pub(crate) async fn submit_batch(
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
-/// Refuses the batch while nothing of it is stored, as far as this dispatcher knows the keys.
+/// Refuses the batch while nothing of it is stored if a key of it was used for another request.
 async fn refuse_used_keys(app: &App, tenant: &Tenant, wanted: &[(Place, Wanted)]) -> Result<(), Problem> {
+    let keyed = || {
+        wanted
+            .iter()
+            .filter_map(|(place, wanted)| Some((place, wanted.idempotency.as_ref()?)))
+    };
+    let keys: Vec<&str> = keyed().map(|(_, idempotency)| idempotency.key.as_str()).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let used = app.store.used_keys(tenant, &keys).await?;
+    let used: HashMap<&str, &UsedKey> = used.iter().map(|used| (used.key.as_str(), used)).collect();
     let mut wrong = Wrong::default();
-    for (place, wanted) in wanted {
-        if app
-            .committer
-            .keys
-            .conflicts(tenant, wanted.idempotency.as_ref())
-            .await
-        {
-            let error = ErrorItem::new("/idempotency_key", "was used before, for another request");
+    for (place, Idempotency { key, digest }) in keyed() {
+        if let Some(used) = used.get(key.as_str()).filter(|used| used.digest != *digest) {
+            let detail = format!("was used before, for another request, and made run {}", used.run);
+            let error = ErrorItem::new("/idempotency_key", detail);
             wrong.add(*place, Code::IdempotencyConflict, [error]);
         }
     }

@@ -119,8 +119,8 @@ fn shown(run: &str, followed: Followed) -> Event {
                 })
                 .to_string(),
             ),
-        Followed::Token { node, text } => Event::default()
-            .event("node.token")
-            .data(json!({"run": run, "event": "node.token", "node": node, "text": text}).to_string()),
+        Followed::Token { node, text } => Event::default().event("node.token").data(
+            json!({"run": run, "event": "node.token", "data": {"node": node, "text": text}}).to_string(),
+        ),
     }
 }

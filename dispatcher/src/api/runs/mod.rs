@@ -182,7 +182,8 @@ impl Run {
             run_at: view.run_at,
             expires_at: view.expires_at,
             wait_s: match (view.queued_at, view.started_at) {
-                (Some(queued), Some(started)) => Some(seconds_between(queued, started)),
+                // A run that was queued again after it had started says so in its attempts.
+                (Some(queued), Some(started)) if queued <= started => Some(seconds_between(queued, started)),
                 _ => None,
             },
             duration_s: view.started_at.map(|started| seconds_between(started, end)),
