@@ -4,6 +4,8 @@ use metrics::{Unit, describe_counter, describe_gauge};
 
 /// Outbox rows left to the leader's sweep because the relay had no room for them.
 pub const RELAY_DROPPED_TOTAL: &str = "flowfleet_relay_dropped_total";
+/// Messages left to the leader's reconciler because the broker refuses their pool.
+pub const RELAY_REFUSED_TOTAL: &str = "flowfleet_relay_refused_total";
 /// Always 1; its labels say what is running.
 pub const BUILD_INFO: &str = "flowfleet_build_info";
 pub const RUNS_SUBMITTED_TOTAL: &str = "flowfleet_runs_submitted_total";
@@ -16,6 +18,11 @@ pub fn describe() {
         RELAY_DROPPED_TOTAL,
         Unit::Count,
         "Outbox rows left to the leader's sweep because the broker was away for too long"
+    );
+    describe_counter!(
+        RELAY_REFUSED_TOTAL,
+        Unit::Count,
+        "Messages left to the leader's reconciler because the broker takes none for their queue"
     );
     describe_gauge!(BUILD_INFO, "Always 1; labels name the service and its version");
     describe_counter!(RUNS_SUBMITTED_TOTAL, Unit::Count, "Runs accepted");

@@ -1,9 +1,12 @@
 //! The relay: publishes outbox rows with publisher confirms, then deletes them (invariant I1).
 //!
 //! It is only the fast path. A row that it never publishes (this process died, the broker was away for too long)
-//! is found by the leader's sweep by its age, so it may forget rows rather than grow.
+//! is found by the leader's sweep by its age, so it may forget rows rather than grow. Messages of a pool that the
+//! broker refuses are left to the leader's reconciler: one such pool must not hold up all others.
 
-use std::collections::VecDeque;
+mod publish;
+
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flowfleet_core::port::{Envelope, OutboxRow, Queue, Upkeep};
@@ -12,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::metrics::RELAY_DROPPED_TOTAL;
+use publish::Publisher;
 
 /// Envelopes in one publish; a larger row goes alone.
 const GROUP: usize = 4_000;
@@ -43,6 +47,8 @@ struct State {
     /// Envelopes in `waiting`.
     envelopes: usize,
     confirmed: VecDeque<i64>,
+    /// Rows that were sent and are not deleted yet: while the broker is away the sweep brings them again and again.
+    known: HashSet<i64>,
     publishing: bool,
     deleting: bool,
     stopped: bool,
@@ -91,6 +97,9 @@ impl Relay {
                 metrics::counter!(RELAY_DROPPED_TOTAL).increment(1);
                 return;
             }
+            if !state.known.insert(row.id) {
+                return;
+            }
             state.envelopes += row.envelopes.len();
             state.waiting.push_back(row);
         }
@@ -113,18 +122,22 @@ impl Relay {
 }
 
 async fn publish_loop(shared: &Shared, queue: &dyn Queue) {
+    let mut publisher = Publisher::new(queue);
     loop {
-        let Some((ids, envelopes)) = next_group(shared) else {
+        let Some((mut ids, envelopes)) = next_group(shared) else {
             shared.settle();
             shared.to_publish.notified().await;
             continue;
         };
-        publish(queue, &envelopes).await;
+        publisher.publish(envelopes).await;
         {
             let mut state = shared.lock();
             state.publishing = false;
-            let room = CONFIRMED.saturating_sub(state.confirmed.len());
-            state.confirmed.extend(ids.into_iter().take(room));
+            let room = CONFIRMED.saturating_sub(state.confirmed.len()).min(ids.len());
+            for forgotten in ids.split_off(room) {
+                state.known.remove(&forgotten);
+            }
+            state.confirmed.extend(ids);
         }
         shared.to_delete.notify_one();
     }
@@ -149,29 +162,6 @@ fn next_group(shared: &Shared) -> Option<(Vec<i64>, Vec<Envelope>)> {
     Some((ids, envelopes))
 }
 
-/// Publishes until the broker confirmed all of it.
-async fn publish(queue: &dyn Queue, envelopes: &[Envelope]) {
-    let mut backoff = Backoff::default();
-    let mut tries = 0_u32;
-    while !envelopes.is_empty() {
-        match queue.publish(envelopes).await {
-            Ok(()) => {
-                if tries > 0 {
-                    tracing::info!(tries, "publishing again");
-                }
-                return;
-            }
-            Err(error) => {
-                tries += 1;
-                if tries.is_power_of_two() {
-                    tracing::warn!(%error, tries, envelopes = envelopes.len(), "messages are not published yet");
-                }
-                backoff.wait().await;
-            }
-        }
-    }
-}
-
 async fn delete_loop(shared: &Shared, store: &dyn Upkeep) {
     let mut backoff = Backoff::default();
     loop {
@@ -191,6 +181,10 @@ async fn delete_loop(shared: &Shared, store: &dyn Upkeep) {
             backoff.wait().await;
         }
         backoff.reset();
-        shared.lock().deleting = false;
+        let mut state = shared.lock();
+        state.deleting = false;
+        for id in &ids {
+            state.known.remove(id);
+        }
     }
 }

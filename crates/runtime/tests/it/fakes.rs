@@ -27,7 +27,10 @@ fn fails(left: &AtomicU32) -> bool {
 
 #[derive(Debug, Default)]
 pub(crate) struct FakeQueue {
+    /// While there are any to come the broker is away.
     pub(crate) failures: AtomicU32,
+    /// A pool that the broker takes no messages for, and the kind of its refusal.
+    pub(crate) refused: Mutex<Option<(QueueName, Kind)>>,
     pub(crate) published: Mutex<Vec<Vec<Envelope>>>,
 }
 
@@ -37,6 +40,11 @@ impl Queue for FakeQueue {
         tokio::task::yield_now().await;
         if fails(&self.failures) {
             return Err(away("publish"));
+        }
+        if let Some((queue, kind)) = &*self.refused.lock().unwrap()
+            && envelopes.iter().any(|envelope| envelope.queue == *queue)
+        {
+            return Err(PortError::new(*kind, "publish", "refused"));
         }
         self.published.lock().unwrap().push(envelopes.to_vec());
         Ok(())
@@ -51,6 +59,9 @@ impl Queue for FakeQueue {
     }
 
     async fn ping(&self, _: Duration) -> Result<()> {
+        if self.failures.load(Ordering::SeqCst) > 0 {
+            return Err(away("ping"));
+        }
         Ok(())
     }
 }
