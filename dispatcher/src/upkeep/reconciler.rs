@@ -2,7 +2,7 @@
 //! purge or a broker that forgot, are published again.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flowfleet_core::QueueName;
 use flowfleet_core::error::PortError;
@@ -65,23 +65,37 @@ async fn look(upkeep: &Upkeep, short: &mut HashMap<QueueName, u32>) -> Result<()
     short.retain(|queue, _| queued.contains_key(queue));
     let age = seconds(upkeep.intervals.reconcile_age_s);
     for (queue, wanted) in queued {
-        let depth = upkeep.queue.depth(&queue).await?.total();
-        if depth >= wanted {
-            short.remove(&queue);
-            continue;
+        // One pool that the broker refuses must not keep the others from being looked at.
+        if let Err(error) = compare(upkeep, short, &queue, wanted, age).await {
+            tracing::debug!(%error, %queue, "a pool cannot be compared");
         }
-        let looks = short.entry(queue.clone()).or_default();
-        *looks += 1;
-        if *looks < LOOKS {
-            continue;
-        }
-        let missing = u32::try_from(wanted - depth).unwrap_or(RUNS).min(RUNS);
-        if let Some(row) = upkeep.store.republish(&queue, age, missing).await? {
-            let runs = row.envelopes.len();
-            tracing::info!(%queue, queued = wanted, depth, runs, "publishing again what the broker does not hold");
-            metrics::counter!(REPUBLISHED, "reason" => "reconcile").increment(runs as u64);
-            upkeep.relay.send(row);
-        }
+    }
+    Ok(())
+}
+
+async fn compare(
+    upkeep: &Upkeep,
+    short: &mut HashMap<QueueName, u32>,
+    queue: &QueueName,
+    wanted: u64,
+    age: Duration,
+) -> Result<(), PortError> {
+    let depth = upkeep.queue.depth(queue).await?.total();
+    if depth >= wanted {
+        short.remove(queue);
+        return Ok(());
+    }
+    let looks = short.entry(queue.clone()).or_default();
+    *looks += 1;
+    if *looks < LOOKS {
+        return Ok(());
+    }
+    let missing = u32::try_from(wanted - depth).unwrap_or(RUNS).min(RUNS);
+    if let Some(row) = upkeep.store.republish(queue, age, missing).await? {
+        let runs = row.envelopes.len();
+        tracing::info!(%queue, queued = wanted, depth, runs, "publishing again what the broker does not hold");
+        metrics::counter!(REPUBLISHED, "reason" => "reconcile").increment(runs as u64);
+        upkeep.relay.send(row);
     }
     Ok(())
 }

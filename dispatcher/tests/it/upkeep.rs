@@ -257,6 +257,80 @@ async fn a_broker_that_is_away_fails_no_submission() {
     assert_eq!(receive(&server.queue).await.0, run);
 }
 
+/// A broker that takes nothing for one pool: its queue is of another kind, or the user may not use it.
+#[derive(Debug)]
+struct Refusing {
+    inner: Arc<dyn Queue>,
+    pool: QueueName,
+    on: AtomicBool,
+}
+
+impl Refusing {
+    fn check(&self, pool: &QueueName) -> Result<()> {
+        if self.on.load(Ordering::SeqCst) && *pool == self.pool {
+            return Err(PortError::new(Kind::Permanent, "queue", "refused"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Queue for Refusing {
+    async fn publish(&self, envelopes: &[Envelope]) -> Result<()> {
+        envelopes
+            .iter()
+            .try_for_each(|envelope| self.check(&envelope.queue))?;
+        self.inner.publish(envelopes).await
+    }
+
+    async fn consume(&self, queues: &[QueueName], prefetch: u16) -> Result<Box<dyn Consumer>> {
+        self.inner.consume(queues, prefetch).await
+    }
+
+    async fn depth(&self, queue: &QueueName) -> Result<Depth> {
+        self.check(queue)?;
+        self.inner.depth(queue).await
+    }
+
+    async fn ping(&self, timeout: Duration) -> Result<()> {
+        self.inner.ping(timeout).await
+    }
+}
+
+#[tokio::test]
+async fn a_pool_that_the_broker_refuses_holds_up_no_other() {
+    let mut parts = Parts::new().await;
+    let refusing = Arc::new(Refusing {
+        inner: parts.deps.queue.clone(),
+        // Before `default` in every order.
+        pool: "a-bad-one".parse().unwrap(),
+        on: AtomicBool::new(true),
+    });
+    parts.deps.queue = refusing.clone();
+    parts.config.upkeep = quick();
+    let server = parts.start().await;
+    server.put_flow("hello").await;
+    let refused = server
+        .submit(&json!({"flow": "hello", "input": "x", "queue": "a-bad-one"}))
+        .await;
+    let run = server.run().await;
+    assert_eq!(receive(&server.queue).await.0, run, "published past it");
+    assert_eq!(receive(&server.queue).await.0, run, "and reconciled past it");
+    assert_eq!(server.state(refused).await, "queued");
+    refusing.on.store(false, Ordering::SeqCst);
+    let mut consumer = server
+        .queue
+        .consume(std::slice::from_ref(&refusing.pool), 1)
+        .await
+        .unwrap();
+    let found = tokio::time::timeout(Duration::from_secs(15), consumer.receive(1)).await;
+    assert_eq!(
+        found.unwrap().unwrap()[0].message.run,
+        refused,
+        "its runs waited in the store"
+    );
+}
+
 #[tokio::test]
 async fn a_store_without_its_schema_is_not_ready_and_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
