@@ -72,6 +72,7 @@ impl Dispatcher {
     pub async fn bind(config: Config, deps: Deps) -> anyhow::Result<Self> {
         config.check()?;
         metrics::describe();
+        flowfleet_runtime::metrics::build_info("dispatcher", env!("CARGO_PKG_VERSION"));
         if !config.listen.ip().is_loopback() {
             let any = deps
                 .store

@@ -227,3 +227,67 @@ async fn a_large_payload_comes_back_whole() -> anyhow::Result<()> {
     assert_eq!(done["output"].as_str(), Some(long.as_str()));
     Ok(())
 }
+
+#[tokio::test]
+async fn the_metrics_of_the_contract_are_there_after_one_run() -> anyhow::Result<()> {
+    let fleet = Fleet::start(1, mock::Config::default()).await?;
+    fleet.put_flow("one", &flows::chain_of_models(1)).await?;
+    fleet.complete(&fleet.run("one", "hi")).await?;
+    let wanted = [
+        ("dispatcher", "runs_submitted_total"),
+        ("dispatcher", "workers"),
+        ("dispatcher", "publish_confirm_seconds_bucket"),
+        ("dispatcher", "store_operation_seconds_bucket"),
+        ("dispatcher", "http_requests_total"),
+        ("dispatcher", "http_request_seconds_bucket"),
+        ("dispatcher", "build_info"),
+        ("worker", "runs_finished_total"),
+        ("worker", "run_wait_seconds_bucket"),
+        ("worker", "run_duration_seconds_bucket"),
+        ("worker", "slots"),
+        ("worker", "node_duration_seconds_bucket"),
+        ("worker", "llm_tokens_total"),
+        ("worker", "attempts_ended_total"),
+        ("worker", "claim_batch_size"),
+        ("worker", "store_operation_seconds_bucket"),
+        ("worker", "worker_boot_seconds"),
+        ("worker", "build_info"),
+    ];
+    // Gauges of the leader and of presence come with its next look.
+    until("every metric is there", Duration::from_secs(20), || async {
+        let dispatcher = fleet
+            .client
+            .get(format!("{}/metrics", fleet.url))
+            .send()
+            .await?
+            .text()
+            .await?;
+        let worker = fleet.metrics(&fleet.workers[0]).await?;
+        let missing: Vec<_> = wanted
+            .iter()
+            .filter(|(process, name)| {
+                let text = if *process == "worker" {
+                    &worker
+                } else {
+                    &dispatcher
+                };
+                !text.lines().any(|line| {
+                    line.strip_prefix("flowfleet_")
+                        .and_then(|line| line.strip_prefix(name))
+                        .is_some_and(|rest| rest.starts_with(['{', ' ', '_']))
+                })
+            })
+            .collect();
+        for text in [&dispatcher, &worker] {
+            anyhow::ensure!(
+                !text.contains(&fleet.workers[0].admin),
+                "no label names an instance"
+            );
+        }
+        if !missing.is_empty() {
+            println!("missing: {missing:?}");
+        }
+        Ok(missing.is_empty().then_some(()))
+    })
+    .await
+}
