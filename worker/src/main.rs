@@ -50,7 +50,7 @@ async fn open(config: &Config) -> anyhow::Result<Deps> {
         blob: flowfleet_blob::open(config.blob_url.expose())
             .await
             .context("blob_url")?,
-        services: flowfleet_engine::Services::from_env(),
+        services: flowfleet_engine::Services::from_env()?,
         readiness: Readiness::default(),
     })
 }

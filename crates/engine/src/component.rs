@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
+use crate::model::{Http, ModelSettings};
+use crate::run::Environment;
 use crate::value::Value;
 
 /// The components with a native implementation.
@@ -103,12 +105,15 @@ impl NodeError {
 /// What a component may use while it runs.
 #[derive(Clone)]
 pub(crate) struct NodeContext {
-    pub http: reqwest::Client,
+    pub http: Http,
     pub run_id: String,
     pub session_id: String,
     pub flow_id: String,
     /// Credentials and base URLs by Langflow's names: request variables first, then the environment.
-    pub variables: crate::run::Environment,
+    pub variables: Environment,
+    /// The operator's environment alone: what a run says is not in it.
+    pub environment: Environment,
+    pub model: Arc<ModelSettings>,
     /// Called with each piece of streamed text.
     pub on_token: Arc<dyn Fn(&str) + Send + Sync>,
     pub cancel: CancellationToken,

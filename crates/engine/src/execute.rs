@@ -19,6 +19,7 @@ use crate::component::{NodeContext, NodeError, NodeOutput};
 use crate::components;
 use crate::graph::NodeIdx;
 use crate::metrics::{NODE_DURATION_SECONDS, NODES_REUSED_TOTAL};
+use crate::model::{Http, ModelSettings};
 use crate::outcome::{self, Counts};
 use crate::plan::{NodeInfo, Plan};
 use crate::prepare::Prepared;
@@ -61,6 +62,8 @@ pub async fn execute(
         variables: Arc::clone(&variables),
         context: Context {
             http: services.http.clone(),
+            environment: Arc::clone(&services.environment),
+            model: Arc::clone(&services.model),
             run_id: run_id.to_owned(),
             session_id: prepared.session_id.clone(),
             flow_id: plan.flow_id().unwrap_or_default().to_owned(),
@@ -102,7 +105,9 @@ struct Driver<'p> {
 
 /// What the contexts of all nodes of a run share.
 struct Context {
-    http: reqwest::Client,
+    http: Http,
+    environment: Environment,
+    model: Arc<ModelSettings>,
     run_id: String,
     session_id: String,
     flow_id: String,
@@ -217,6 +222,8 @@ impl Driver<'_> {
             session_id: self.context.session_id.clone(),
             flow_id: self.context.flow_id.clone(),
             variables: Arc::clone(&self.context.variables),
+            environment: Arc::clone(&self.context.environment),
+            model: Arc::clone(&self.context.model),
             on_token: Arc::new(move |text: &str| {
                 on_progress(Progress::Token {
                     node: id.clone(),

@@ -14,6 +14,7 @@ use crate::request::{InputType, OutputType, Request, RequestError};
 use crate::run::Environment;
 use crate::tweak::{self, Overrides};
 use crate::value::{Message, Value};
+use crate::variables;
 
 const INPUT_FIELD: &str = "input_value";
 const SESSION_FIELD: &str = "session_id";
@@ -172,10 +173,12 @@ impl Prepared {
                 continue;
             }
             let Some(value) = variables(variable) else {
-                let message = format!(
-                    "the field {name} takes the variable {variable}, which is not set: pass it with the request's \
-                     variables or set it in the worker's environment"
-                );
+                let advice = if variables::is_setting(variable) {
+                    "which no flow can read: it is a setting of the fleet; choose another name"
+                } else {
+                    "which is not set: pass it with the request's variables or set it in the worker's environment"
+                };
+                let message = format!("the field {name} takes the variable {variable}, {advice}");
                 return Err(NodeError {
                     code: "variable_missing",
                     message,

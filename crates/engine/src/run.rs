@@ -9,11 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::component::{NodeError, NodeOutput, Usage};
+use crate::model::{Http, InvalidSettings, ModelSettings};
 use crate::plan::{NodeInfo, Unsupported};
 use crate::request::RequestError;
-
-/// A model server that does not even accept a connection by then is away.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where credentials and variables come from when the request has none.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -21,25 +19,30 @@ pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 /// What every execution of a process shares.
 #[derive(Clone)]
 pub struct Services {
-    pub http: reqwest::Client,
+    pub http: Http,
     pub environment: Environment,
+    /// The operator's: a run's variables do not change it.
+    pub model: Arc<ModelSettings>,
+}
+
+/// Why a process cannot execute flows.
+#[derive(Debug, thiserror::Error)]
+pub enum ServicesError {
+    #[error(transparent)]
+    Settings(#[from] InvalidSettings),
+    #[error("cannot set up TLS for outgoing connections: {0}")]
+    Tls(#[from] reqwest::Error),
 }
 
 impl Services {
-    /// A pooling client and the environment of this process.
-    pub fn from_env() -> Self {
-        // A redirect would take a flow's request, and its key, to a host that nobody checked.
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("flowfleet/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build();
-        // It fails only where no TLS can be set up, and there the default client says so by panicking at start.
-        let http = client.unwrap_or_default();
-        Self {
-            http,
+    /// Pooling clients and the environment of this process, whose `FLOWFLEET_MODEL_*` settings are read now and never
+    /// again.
+    pub fn from_env() -> Result<Self, ServicesError> {
+        Ok(Self {
+            http: Http::new()?,
             environment: Arc::new(|name: &str| std::env::var(name).ok()),
-        }
+            model: Arc::new(ModelSettings::from_env()?),
+        })
     }
 }
 

@@ -176,8 +176,6 @@ impl Rig {
     pub(crate) fn run(&self, flow: &FlowVersion, input: &str) -> NewRun {
         let input = RunInput {
             input: json!(input),
-            // Failures of the model reach the run at once.
-            variables: BTreeMap::from([("FLOWFLEET_MODEL_MAX_RETRIES".to_owned(), "0".to_owned())]),
             ..RunInput::default()
         };
         NewRun {
@@ -237,6 +235,12 @@ impl Rig {
             ..Config::default()
         };
         change(&mut config);
+        let mut services = Services {
+            environment,
+            ..Services::from_env().unwrap()
+        };
+        // Failures of the model reach the run at once.
+        Arc::make_mut(&mut services.model).limits.max_retries = 0;
         let readiness = Readiness::default();
         let store: Arc<dyn Store> = self.store.clone();
         let worker = Worker::new(
@@ -246,10 +250,7 @@ impl Rig {
                 queue: self.queue.clone(),
                 bus: self.bus.clone(),
                 blob: self.blob.clone(),
-                services: Services {
-                    environment,
-                    ..Services::from_env()
-                },
+                services,
                 readiness: readiness.clone(),
             },
         );

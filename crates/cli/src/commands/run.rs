@@ -94,7 +94,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let cancel = CancellationToken::new();
     let started = Instant::now();
     let id = RunId::generate().to_string();
-    let services = Services::from_env();
+    let services = Services::from_env().map_err(|error| Failure::usage(error.to_string()))?;
     let outcome = {
         let execution = flowfleet_engine::execute(
             &plan,

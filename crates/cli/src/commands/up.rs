@@ -103,7 +103,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
         listen: args.listen,
         workers: args.workers,
         slots: args.slots,
-        services: Services::from_env(),
+        services: Services::from_env().map_err(|error| Failure::usage(error.to_string()))?,
     };
     let fleet = Embedded::start(options, lock, shutdown.clone())
         .await

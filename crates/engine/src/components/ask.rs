@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{from_node, params, properties, wants};
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput};
-use crate::model::{Chat, Endpoint, Settings, chat};
+use crate::model::{CallLimits, Chat, Endpoint, chat};
 use crate::value::{Message, Value};
 
 const TEXT: &str = "text_output";
@@ -16,7 +16,7 @@ pub(super) struct Ask {
     pub endpoint: Endpoint,
     pub model: String,
     pub options: Map<String, Json>,
-    pub settings: Settings,
+    pub settings: CallLimits,
 }
 
 /// Refuses what cannot work before a key is looked up: the model itself as a value for another node.

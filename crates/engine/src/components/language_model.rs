@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 use super::ask::{self, Ask};
 use super::params;
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput};
-use crate::model::{Endpoint, Settings, api_key};
+use crate::model::{Endpoint, api_key};
 
 pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
     ask::check_outputs(call)?;
@@ -41,7 +41,7 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         endpoint: Endpoint::of(ctx, None, key)?,
         model: selection.model,
         options,
-        settings: Settings::from_variables(&*ctx.variables),
+        settings: ctx.model.limits,
     };
     ask::run(call, ctx, ask).await
 }

@@ -90,6 +90,7 @@ pub(crate) mod testing {
     use tokio_util::sync::CancellationToken;
 
     use crate::component::{Kind, NodeCall, NodeContext, Param};
+    use crate::model::Http;
     use crate::value::Value;
 
     pub(crate) fn call(kind: Kind, params: &[(&str, Param)]) -> NodeCall {
@@ -113,7 +114,7 @@ pub(crate) mod testing {
         Param::Edge(value.into())
     }
 
-    /// A context whose variables are these, and the tokens it was given.
+    /// A context whose variables are these, as a run's, and the tokens it was given.
     pub(crate) fn context(variables: &[(&str, &str)]) -> (NodeContext, Arc<Mutex<Vec<String>>>) {
         let known: BTreeMap<String, String> = variables
             .iter()
@@ -122,11 +123,13 @@ pub(crate) mod testing {
         let tokens = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&tokens);
         let ctx = NodeContext {
-            http: reqwest::Client::new(),
+            http: Http::new().unwrap(),
             run_id: "run".to_owned(),
             session_id: "session".to_owned(),
             flow_id: "flow".to_owned(),
             variables: Arc::new(move |name| known.get(name).cloned()),
+            environment: Arc::new(|_| None),
+            model: Arc::default(),
             on_token: Arc::new(move |token| seen.lock().unwrap().push(token.to_owned())),
             cancel: CancellationToken::new(),
         };

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::ask::{self, Ask};
 use super::params;
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput};
-use crate::model::{Endpoint, Settings, api_key};
+use crate::model::{Endpoint, api_key};
 
 /// What this component's model name is before anybody chooses one.
 const DEFAULT_MODEL: &str = "gpt-4o-mini";
@@ -26,7 +26,7 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         endpoint: Endpoint::of(ctx, base.as_deref(), key)?,
         options: options(call, &model),
         model,
-        settings: Settings::from_variables(&*ctx.variables).with_node(
+        settings: ctx.model.limits.with_node(
             params::number(call, "timeout"),
             params::integer(call, "max_retries"),
         ),

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use super::address;
+use super::fault::refused_address;
+use super::settings::HOSTS;
 use crate::component::{NodeContext, NodeError};
 
 /// The server that is asked when nothing else is said.
 pub(crate) const DEFAULT_BASE: &str = "https://api.openai.com/v1";
 
-/// Hosts besides those of the environment's base URLs that the environment's keys may be sent to, separated by commas.
-const ALLOWED_HOSTS: &str = "FLOWFLEET_MODEL_HOSTS";
 const BASE_VARIABLES: [&str; 2] = ["OPENAI_BASE_URL", "OPENAI_API_BASE"];
 
 /// A credential: it prints as nothing.
@@ -32,6 +33,8 @@ impl fmt::Debug for Key {
 pub(crate) struct Endpoint {
     pub url: reqwest::Url,
     pub key: Option<Key>,
+    /// The operator named this server, so it may have any address.
+    pub trusted: bool,
 }
 
 impl Endpoint {
@@ -43,14 +46,17 @@ impl Endpoint {
             .or_else(|| BASE_VARIABLES.iter().find_map(|name| variable(ctx, name)))
             .unwrap_or_else(|| DEFAULT_BASE.to_owned());
         let url = completions_url(&base)?;
-        let environment = |name: &str| std::env::var(name).ok();
+        let trusted = is_trusted(&url, ctx);
+        if !trusted && address::literal(&url).is_some_and(address::is_refused) {
+            return Err(refused_address(&host(&url)));
+        }
         let is_ours = std::env::vars_os().any(|(_, value)| value.to_str() == Some(key.as_str()));
-        if is_ours && !allowed(&url, &environment) {
+        if is_ours && !trusted {
             return Err(NodeError::permanent(
                 "model_unauthorized",
                 format!(
                     "the API key of this worker's environment may not be sent to {}: give the flow a key of its own, \
-                     or let the operator add the host to {ALLOWED_HOSTS}",
+                     or let the operator add the host to {HOSTS}",
                     host(&url)
                 ),
             ));
@@ -58,6 +64,7 @@ impl Endpoint {
         Ok(Self {
             url,
             key: Some(Key(key)),
+            trusted,
         })
     }
 
@@ -124,8 +131,9 @@ fn host(url: &reqwest::Url) -> String {
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Whether the operator's own keys may go to this server: OpenAI, the base URLs of the environment, and listed hosts.
-fn allowed(url: &reqwest::Url, environment: &dyn Fn(&str) -> Option<String>) -> bool {
+/// Whether the operator named this server, so that the environment's keys may go there: OpenAI, the base URLs of the
+/// environment, and listed hosts.
+fn is_trusted(url: &reqwest::Url, ctx: &NodeContext) -> bool {
     let same = |base: &str| {
         reqwest::Url::parse(base.trim()).is_ok_and(|base| {
             base.scheme() == url.scheme()
@@ -136,20 +144,18 @@ fn allowed(url: &reqwest::Url, environment: &dyn Fn(&str) -> Option<String>) -> 
     same(DEFAULT_BASE)
         || BASE_VARIABLES
             .iter()
-            .filter_map(|name| environment(name))
+            .filter_map(|name| (ctx.environment)(name))
             .any(|base| same(&base))
-        || environment(ALLOWED_HOSTS).is_some_and(|hosts| {
-            hosts
-                .split(',')
-                .map(str::trim)
-                .any(|entry| entry == host(url) || Some(entry) == url.host_str())
-        })
+        || ctx.model.hosts.iter().any(|host| host.matches(url))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::components::testing::context;
+    use crate::model::ModelSettings;
 
     #[test]
     fn keys_come_from_the_variable_a_field_names_or_the_field_itself() {
@@ -194,13 +200,26 @@ mod tests {
         }
     }
 
+    /// An operator who set a base URL and listed these hosts.
+    fn operated(base: &'static str, hosts: &[&str], variables: &[(&str, &str)]) -> NodeContext {
+        let (mut ctx, _) = context(variables);
+        ctx.environment = Arc::new(move |name| (name == "OPENAI_BASE_URL").then(|| base.to_owned()));
+        ctx.model = Arc::new(ModelSettings {
+            hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+            ..ModelSettings::default()
+        });
+        ctx
+    }
+
     #[test]
     fn the_environments_keys_go_only_where_the_operator_said() {
-        let environment = |name: &str| match name {
-            "OPENAI_BASE_URL" => Some("http://gateway:8080/v1".to_owned()),
-            ALLOWED_HOSTS => Some("models.example.com, other:9000".to_owned()),
-            _ => None,
-        };
+        let hosts = ["models.example.com", "other:9000"];
+        // What the run says about itself counts for nothing.
+        let variables = [
+            (HOSTS, "evil.example.com"),
+            ("OPENAI_API_BASE", "http://evil.example.com/v1"),
+        ];
+        let ctx = operated("http://gateway:8080/v1", &hosts, &variables);
         let cases = [
             ("https://api.openai.com/v1", true),
             ("http://api.openai.com/v1", false),
@@ -210,14 +229,45 @@ mod tests {
             ("https://other:9000/v1", true),
             ("https://other/v1", false),
             ("https://evil.example.com/v1", false),
+            ("http://evil.example.com/v1", false),
         ];
         for (base, expected) in cases {
-            assert_eq!(
-                allowed(&completions_url(base).unwrap(), &environment),
-                expected,
-                "{base}"
-            );
+            let endpoint = Endpoint::of(&ctx, Some(base), "sk-of-the-flow".to_owned()).unwrap();
+            assert_eq!(endpoint.trusted, expected, "{base}");
         }
+    }
+
+    #[test]
+    fn metadata_addresses_are_for_the_operator_only() {
+        const METADATA: &str = "http://169.254.169.254/v1";
+        let of = |ctx: &NodeContext, base| Endpoint::of(ctx, base, "sk-of-the-flow".to_owned());
+        let run = [
+            ("OPENAI_BASE_URL", "http://0xa9fea9fe/v1"),
+            (HOSTS, "169.254.169.254"),
+        ];
+        let ctx = operated("http://gateway/v1", &["169.254.1.1", "169.254.2.2:8000"], &run);
+        for base in [
+            None,
+            Some(METADATA),
+            Some("http://[::ffff:169.254.170.2]/v1"),
+            Some("http://169.254.2.2/v1"),
+        ] {
+            let error = of(&ctx, base).unwrap_err();
+            assert_eq!(
+                (error.code, error.retryable),
+                ("model_address_refused", false),
+                "{base:?}"
+            );
+            assert!(error.message.contains(HOSTS), "{error}");
+        }
+        for base in [
+            "http://169.254.1.1/v1",
+            "http://169.254.2.2:8000/v1",
+            "http://10.0.0.1/v1",
+        ] {
+            assert!(of(&ctx, Some(base)).is_ok(), "{base}");
+        }
+        assert!(of(&operated(METADATA, &[], &[]), Some(METADATA)).is_ok());
     }
 
     #[test]

@@ -6,10 +6,14 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::Value as Json;
 
+use super::address::Refused;
+use super::settings::HOSTS;
 use super::wire::Dialect;
 use super::{Chat, retry, stream};
 use crate::component::NodeError;
 
+/// A flow's base URL leads where flows may not connect.
+const ADDRESS_REFUSED: &str = "model_address_refused";
 /// Longest piece of a server's own words that is passed on.
 const MAX_WORDS: usize = 500;
 const MAX_ERROR_BYTES: usize = 64 << 10;
@@ -58,6 +62,9 @@ impl Fault {
 
     /// The connection failed before an answer.
     pub(super) fn unreachable(error: &reqwest::Error) -> Self {
+        if Refused::caused(error) {
+            return Self::new(ADDRESS_REFUSED, String::new());
+        }
         if error.is_timeout() {
             return Self {
                 later: true,
@@ -79,7 +86,7 @@ impl Fault {
         Self {
             again: !passed_on,
             later: true,
-            ..Self::new("model_error", detail.into())
+            ..Self::new("model_error", shortened(&detail.into()))
         }
     }
 
@@ -124,9 +131,11 @@ impl Fault {
                     wait.unwrap_or_default()
                 )
             }
+            ADDRESS_REFUSED => return refused_address(&host),
             "model_timeout" => format!(
-                "the model server {host} {detail}{tries}. If the model needs longer, raise FLOWFLEET_MODEL_TIMEOUT_S, \
-                 FLOWFLEET_MODEL_FIRST_BYTE_TIMEOUT_S or FLOWFLEET_MODEL_IDLE_TIMEOUT_S"
+                "the model server {host} {detail}{tries}. If the model needs longer, the operator can raise \
+                 FLOWFLEET_MODEL_TIMEOUT_S, FLOWFLEET_MODEL_FIRST_BYTE_TIMEOUT_S or \
+                 FLOWFLEET_MODEL_IDLE_TIMEOUT_S of the workers"
             ),
             "model_unreachable" => format!(
                 "cannot reach the model server {host}{tries}: {detail}. Check OPENAI_BASE_URL and the network"
@@ -148,6 +157,17 @@ impl Fault {
             retryable: later,
         }
     }
+}
+
+/// Says that a flow may not connect there, and who can allow it.
+pub(super) fn refused_address(host: &str) -> NodeError {
+    NodeError::permanent(
+        ADDRESS_REFUSED,
+        format!(
+            "the model server {host} may not be asked: {Refused}. Give the flow another base URL, or let the operator \
+             add the host to {HOSTS}"
+        ),
+    )
 }
 
 /// An answer that is not a success.
@@ -233,16 +253,17 @@ fn words(error: &Json) -> String {
 }
 
 fn shortened(text: &str) -> String {
-    let clean: String = text
+    let mut clean: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(MAX_WORDS)
         .collect();
     if text.chars().nth(MAX_WORDS).is_some() {
-        format!("{clean}...")
-    } else {
-        clean
+        let kept = clean.char_indices().nth(MAX_WORDS - 3).map_or(0, |(at, _)| at);
+        clean.truncate(kept);
+        clean.push_str("...");
     }
+    clean
 }
 
 fn root_cause(error: &dyn StdError) -> String {
@@ -297,6 +318,12 @@ mod tests {
         assert_eq!(words(&json(r#"{"message":"no\nway"}"#)), "no way");
         assert_eq!(words(&json(r#"{"detail":[{"msg":"x"}]}"#)), r#"[{"msg":"x"}]"#);
         assert_eq!(words(&json(r#""plain""#)), "plain");
-        assert_eq!(words(&Json::String("x".repeat(1000))).len(), MAX_WORDS + 3);
+        assert_eq!(words(&Json::String("x".repeat(1000))).len(), MAX_WORDS);
+        let long = shortened(&"é".repeat(MAX_WORDS + 1));
+        assert_eq!(long.chars().count(), MAX_WORDS);
+        assert!(long.ends_with("é..."));
+        assert_eq!(shortened(&"é".repeat(MAX_WORDS)), "é".repeat(MAX_WORDS));
+        let broken = Fault::broken("x".repeat(1000), false);
+        assert_eq!(broken.detail.len(), MAX_WORDS);
     }
 }

@@ -1,10 +1,12 @@
 //! The client of OpenAI-compatible model servers: chat completions, streamed.
 //!
-//! Owns the wire, timeouts, retries within one call, and what an error tells the user. It neither logs nor returns
-//! keys. Which model is asked and with which messages is the components' business.
+//! Owns the wire, timeouts, retries within one call, which addresses a flow may connect to, and what an error tells
+//! the user. It neither logs nor returns keys. Which model is asked and with which messages is the components' business.
 
+mod address;
 mod endpoint;
 mod fault;
+mod hosts;
 mod retry;
 mod settings;
 mod sse;
@@ -19,9 +21,11 @@ use serde_json::{Map, Value as Json};
 use crate::component::{NodeContext, NodeError, Usage};
 use crate::metrics as names;
 
+pub use address::Http;
 pub(crate) use endpoint::{Endpoint, api_key};
 use fault::Fault;
-pub(crate) use settings::Settings;
+pub use hosts::{Host, InvalidHost};
+pub use settings::{CallLimits, InvalidSettings, ModelSettings};
 
 /// One question to a model.
 #[derive(Debug)]
@@ -41,7 +45,7 @@ pub(crate) struct Reply {
 }
 
 /// Asks, and asks again while that can help. Text is passed to `ctx.on_token` as it arrives.
-pub(crate) async fn chat(ctx: &NodeContext, chat: &Chat, settings: &Settings) -> Result<Reply, NodeError> {
+pub(crate) async fn chat(ctx: &NodeContext, chat: &Chat, settings: &CallLimits) -> Result<Reply, NodeError> {
     let asked = async {
         tokio::select! {
             biased;
@@ -59,7 +63,7 @@ pub(crate) async fn chat(ctx: &NodeContext, chat: &Chat, settings: &Settings) ->
     reply
 }
 
-async fn ask(ctx: &NodeContext, chat: &Chat, settings: &Settings) -> Result<Reply, NodeError> {
+async fn ask(ctx: &NodeContext, chat: &Chat, settings: &CallLimits) -> Result<Reply, NodeError> {
     let mut dialect = wire::Dialect::default();
     // One key for all tries of one call, so that a gateway that knows it does not charge twice.
     let idempotency = uuid::Uuid::now_v7().to_string();
@@ -94,7 +98,7 @@ async fn ask(ctx: &NodeContext, chat: &Chat, settings: &Settings) -> Result<Repl
 async fn attempt(
     ctx: &NodeContext,
     chat: &Chat,
-    settings: &Settings,
+    settings: &CallLimits,
     dialect: wire::Dialect,
     idempotency: &str,
 ) -> Result<Reply, Fault> {
@@ -108,13 +112,14 @@ async fn attempt(
 async fn exchange(
     ctx: &NodeContext,
     chat: &Chat,
-    settings: &Settings,
+    settings: &CallLimits,
     dialect: wire::Dialect,
     idempotency: &str,
 ) -> Result<Reply, Fault> {
     let body = wire::body(chat, dialect);
     let mut request = ctx
         .http
+        .client(chat.endpoint.trusted)
         .post(chat.endpoint.url.clone())
         .header(CONTENT_TYPE, "application/json")
         .header(

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
+use super::CallLimits;
 use super::fault::Fault;
-use super::settings::Settings;
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(8);
 
 /// How long to wait before the next try, or none if there must not be one. `chance` is in 0..1.
-pub(super) fn wait(fault: &Fault, tries: u32, settings: &Settings, chance: f64) -> Option<Duration> {
+pub(super) fn wait(fault: &Fault, tries: u32, settings: &CallLimits, chance: f64) -> Option<Duration> {
     if !fault.again || tries >= settings.max_retries {
         return None;
     }
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn waits_grow_are_spread_and_bounded() {
-        let settings = Settings::default();
+        let settings = CallLimits::default();
         let millis =
             |fault: &Fault, tries, chance| wait(fault, tries, &settings, chance).map(|d| d.as_millis());
         assert_eq!(millis(&fault(false, None), 0, 0.5), None);
@@ -76,9 +76,9 @@ mod tests {
         assert_eq!(millis(&fault(true, Some(7)), 0, 0.0), Some(7000));
         assert_eq!(millis(&fault(true, Some(60)), 0, 1.0), Some(60_500));
         assert_eq!(millis(&fault(true, Some(61)), 0, 0.0), None);
-        let many = Settings {
+        let many = CallLimits {
             max_retries: 100,
-            ..Settings::default()
+            ..CallLimits::default()
         };
         assert_eq!(wait(&fault(true, None), 50, &many, 1.0), Some(LONGEST_BACKOFF));
     }

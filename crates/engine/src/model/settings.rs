@@ -1,10 +1,25 @@
-//! How long and how often a model server is asked.
+//! The operator's settings of model calls: how long and how often a server is asked, and which hosts are trusted.
+//!
+//! They come from the process's environment alone, read once. A run's variables have no say in them: whoever submits
+//! a run could otherwise lift the limits of the fleet, or trust a host of their own.
 
 use std::time::Duration;
 
+use super::hosts::Host;
+
+const TIMEOUT: &str = "FLOWFLEET_MODEL_TIMEOUT_S";
+const FIRST_BYTE: &str = "FLOWFLEET_MODEL_FIRST_BYTE_TIMEOUT_S";
+const IDLE: &str = "FLOWFLEET_MODEL_IDLE_TIMEOUT_S";
+const MAX_RETRIES: &str = "FLOWFLEET_MODEL_MAX_RETRIES";
+const MAX_WAIT: &str = "FLOWFLEET_MODEL_MAX_WAIT_S";
+pub(super) const HOSTS: &str = "FLOWFLEET_MODEL_HOSTS";
+
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const MOST_RETRIES: u32 = 10;
+
 /// Timeouts and retries of one call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Settings {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallLimits {
     /// One try, from connecting to the last byte.
     pub total: Duration,
     /// Until something of the answer arrives; reasoning models think first.
@@ -18,7 +33,7 @@ pub(crate) struct Settings {
     pub max_wait: Duration,
 }
 
-impl Default for Settings {
+impl Default for CallLimits {
     fn default() -> Self {
         Self {
             total: Duration::from_secs(600),
@@ -30,85 +45,194 @@ impl Default for Settings {
     }
 }
 
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
-const MOST_RETRIES: u32 = 10;
-
-impl Settings {
-    /// The defaults, changed by variables. What is not a sensible number is ignored with a warning.
-    pub(crate) fn from_variables(variables: &dyn Fn(&str) -> Option<String>) -> Self {
-        let defaults = Self::default();
-        let seconds = |name: &str, default: Duration| {
-            number(variables, name).map_or(default, |seconds| duration(seconds).unwrap_or(default))
-        };
-        Self {
-            total: seconds("FLOWFLEET_MODEL_TIMEOUT_S", defaults.total),
-            first_byte: seconds("FLOWFLEET_MODEL_FIRST_BYTE_TIMEOUT_S", defaults.first_byte),
-            idle: seconds("FLOWFLEET_MODEL_IDLE_TIMEOUT_S", defaults.idle),
-            max_retries: number(variables, "FLOWFLEET_MODEL_MAX_RETRIES")
-                .map_or(defaults.max_retries, |retries| clamp_retries(retries as i64)),
-            max_wait: seconds("FLOWFLEET_MODEL_MAX_WAIT_S", defaults.max_wait),
-        }
-    }
-
+impl CallLimits {
     /// What the node's own fields say, within the same bounds.
     pub(crate) fn with_node(mut self, timeout_s: Option<f64>, max_retries: Option<i64>) -> Self {
-        if let Some(timeout) = timeout_s.and_then(duration) {
-            self.total = timeout;
+        let timeout = timeout_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        if let Some(timeout) = timeout.filter(|timeout| !timeout.is_zero()) {
+            self.total = timeout.min(LONGEST);
         }
         if let Some(retries) = max_retries {
-            self.max_retries = clamp_retries(retries);
+            self.max_retries = u32::try_from(retries.max(0)).map_or(MOST_RETRIES, |n| n.min(MOST_RETRIES));
         }
         self
     }
 }
 
-fn clamp_retries(retries: i64) -> u32 {
-    u32::try_from(retries.max(0))
-        .unwrap_or(MOST_RETRIES)
-        .min(MOST_RETRIES)
+/// What the operator says about model servers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelSettings {
+    pub limits: CallLimits,
+    /// Hosts that the environment's API keys may be sent to and that may have any address, besides OpenAI and the
+    /// environment's own base URLs.
+    pub hosts: Vec<Host>,
 }
 
-fn duration(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|duration| !duration.is_zero())
-        .map(|d| d.min(LONGEST))
-}
+/// Everything that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct InvalidSettings(pub Vec<String>);
 
-fn number(variables: &dyn Fn(&str) -> Option<String>, name: &str) -> Option<f64> {
-    let text = variables(name)?;
-    let number = text
-        .trim()
-        .parse()
-        .ok()
-        .filter(|number: &f64| number.is_finite() && *number >= 0.0);
-    if number.is_none() {
-        tracing::warn!(name, "not a number of zero or more; using the default");
+impl ModelSettings {
+    /// The defaults, changed by the environment of this process.
+    pub fn from_env() -> Result<Self, InvalidSettings> {
+        // A value that is no Unicode must be noticed as a bad one, not taken for one that is not set.
+        Self::read(&|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
-    number
+
+    /// A variable set to nothing is one that is not set.
+    pub(crate) fn read(environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, InvalidSettings> {
+        let mut reader = Reader {
+            environment,
+            problems: Vec::new(),
+        };
+        let defaults = CallLimits::default();
+        let settings = Self {
+            limits: CallLimits {
+                total: reader.seconds(TIMEOUT, defaults.total),
+                first_byte: reader.seconds(FIRST_BYTE, defaults.first_byte),
+                idle: reader.seconds(IDLE, defaults.idle),
+                max_retries: reader.retries(MAX_RETRIES, defaults.max_retries),
+                max_wait: reader.seconds(MAX_WAIT, defaults.max_wait),
+            },
+            hosts: reader.hosts(HOSTS),
+        };
+        match reader.problems.is_empty() {
+            true => Ok(settings),
+            false => Err(InvalidSettings(reader.problems)),
+        }
+    }
+}
+
+/// Reads settings and gathers what is wrong, so that all of it is said at once.
+struct Reader<'e> {
+    environment: &'e dyn Fn(&str) -> Option<String>,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        let text = (self.environment)(name)?.trim().to_owned();
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn seconds(&mut self, name: &str, default: Duration) -> Duration {
+        let Some(text) = self.text(name) else {
+            return default;
+        };
+        let seconds = text
+            .parse()
+            .ok()
+            .and_then(|s| Duration::try_from_secs_f64(s).ok());
+        seconds
+            .filter(|seconds| !seconds.is_zero() && *seconds <= LONGEST)
+            .unwrap_or_else(|| {
+                let most = LONGEST.as_secs();
+                self.problems.push(format!(
+                    "{name} must be a number of seconds above 0 and at most {most}, not {text:?}"
+                ));
+                default
+            })
+    }
+
+    fn retries(&mut self, name: &str, default: u32) -> u32 {
+        let Some(text) = self.text(name) else {
+            return default;
+        };
+        let retries = text.parse().ok().filter(|retries| *retries <= MOST_RETRIES);
+        retries.unwrap_or_else(|| {
+            self.problems.push(format!(
+                "{name} must be a whole number from 0 to {MOST_RETRIES}, not {text:?}"
+            ));
+            default
+        })
+    }
+
+    fn hosts(&mut self, name: &str) -> Vec<Host> {
+        let text = self.text(name).unwrap_or_default();
+        let mut hosts = Vec::new();
+        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            match entry.parse() {
+                Ok(host) => hosts.push(host),
+                Err(error) => self.problems.push(format!("{name}: {error}")),
+            }
+        }
+        hosts
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(pairs: &[(&str, &str)]) -> Result<ModelSettings, Vec<String>> {
+        let find = |name: &str| pairs.iter().find(|(known, _)| *known == name);
+        ModelSettings::read(&|name| find(name).map(|(_, value)| (*value).to_owned())).map_err(|error| error.0)
+    }
+
     #[test]
-    fn variables_change_the_defaults_within_bounds() {
-        let settings = Settings::from_variables(&|name| match name {
-            "FLOWFLEET_MODEL_TIMEOUT_S" => Some("1.5".to_owned()),
-            "FLOWFLEET_MODEL_FIRST_BYTE_TIMEOUT_S" => Some("0".to_owned()),
-            "FLOWFLEET_MODEL_IDLE_TIMEOUT_S" => Some("soon".to_owned()),
-            "FLOWFLEET_MODEL_MAX_RETRIES" => Some("1000".to_owned()),
-            "FLOWFLEET_MODEL_MAX_WAIT_S" => Some("1e300".to_owned()),
-            _ => None,
-        });
-        let defaults = Settings::default();
-        assert_eq!(settings.total, Duration::from_millis(1500));
-        assert_eq!(settings.first_byte, defaults.first_byte);
-        assert_eq!(settings.idle, defaults.idle);
-        assert_eq!(settings.max_retries, MOST_RETRIES);
-        assert_eq!(settings.max_wait, defaults.max_wait);
-        let node = defaults.with_node(Some(-1.0), Some(-5));
-        assert_eq!((node.total, node.max_retries), (Duration::from_secs(600), 0));
+    fn the_environment_changes_the_defaults() {
+        assert_eq!(read(&[]).unwrap(), ModelSettings::default());
+        assert_eq!(
+            read(&[(TIMEOUT, ""), (HOSTS, " , ")]).unwrap(),
+            ModelSettings::default()
+        );
+        let settings = read(&[
+            (TIMEOUT, "1.5"),
+            (FIRST_BYTE, " 2 "),
+            (IDLE, "3"),
+            (MAX_RETRIES, "0"),
+            (MAX_WAIT, "86400"),
+            (HOSTS, "models.example.com, other:9000,"),
+        ])
+        .unwrap();
+        let limits = CallLimits {
+            total: Duration::from_millis(1500),
+            first_byte: Duration::from_secs(2),
+            idle: Duration::from_secs(3),
+            max_retries: 0,
+            max_wait: LONGEST,
+        };
+        assert_eq!(settings.limits, limits);
+        let hosts = ["models.example.com", "other:9000"].map(|host| host.parse().unwrap());
+        assert_eq!(settings.hosts, hosts);
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_what_it_must_be() {
+        for (name, bad, said) in [
+            (TIMEOUT, "soon", "seconds"),
+            (TIMEOUT, "0", "above 0"),
+            (TIMEOUT, "-1", "above 0"),
+            (FIRST_BYTE, "nan", "seconds"),
+            (IDLE, "1e300", "at most 86400"),
+            (MAX_WAIT, "86401", "at most 86400"),
+            (MAX_RETRIES, "11", "from 0 to 10"),
+            (MAX_RETRIES, "1.5", "whole number"),
+            (HOSTS, "https://a.example/v1", "host"),
+        ] {
+            let problems = read(&[(name, bad)]).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            let problem = &problems[0];
+            assert!(
+                problem.contains(name) && problem.contains(said) && problem.contains(bad),
+                "{problem}"
+            );
+        }
+        let all = read(&[(TIMEOUT, "x"), (MAX_RETRIES, "y"), (HOSTS, "*,ok,a b")]).unwrap_err();
+        assert_eq!(all.len(), 4, "all at once: {all:?}");
+    }
+
+    #[test]
+    fn a_node_changes_the_limits_within_bounds() {
+        let node = |timeout, retries| {
+            let limits = CallLimits::default().with_node(timeout, retries);
+            (limits.total.as_secs(), limits.max_retries)
+        };
+        assert_eq!(node(None, None), (600, 3));
+        assert_eq!(node(Some(5.0), Some(1)), (5, 1));
+        assert_eq!(node(Some(-1.0), Some(-5)), (600, 0));
+        assert_eq!(node(Some(f64::NAN), Some(i64::MAX)), (600, MOST_RETRIES));
+        assert_eq!(node(Some(1e9), None), (LONGEST.as_secs(), 3));
     }
 }

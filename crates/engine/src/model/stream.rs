@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
+use super::CallLimits;
 use super::Reply;
 use super::fault::Fault;
-use super::settings::Settings;
 use super::sse::Decoder;
 use super::wire::Completion;
 
@@ -61,7 +61,7 @@ pub(super) async fn read_all(
 /// A streamed answer: each piece of text is passed on as it comes.
 pub(super) async fn read(
     response: reqwest::Response,
-    settings: &Settings,
+    settings: &CallLimits,
     on_token: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Reply, Fault> {
     let mut chunks = std::pin::pin!(limited(response, MAX_RESPONSE_BYTES));

@@ -253,6 +253,15 @@ async fn a_flow_cannot_read_the_fleets_own_secrets() {
         runner.run(&plan(&draw)).await.result.unwrap_err().code(),
         "variable_missing"
     );
+    // Nor can a run pass its own off for them.
+    runner
+        .request
+        .variables
+        .insert("FLOWFLEET_STORE_URL".to_owned(), "postgres://other".to_owned());
+    assert_eq!(
+        runner.run(&plan(&draw)).await.result.unwrap_err().code(),
+        "variable_missing"
+    );
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use flowfleet_engine::{
-    CompileLimits, NodeOutput, Outcome, Plan, Progress, Request, RunError, Services, compile, execute,
+    CompileLimits, Http, ModelSettings, NodeOutput, Outcome, Plan, Progress, Request, RunError, Services,
+    compile, execute,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,8 @@ pub(crate) struct Runner {
     pub(crate) resume: BTreeMap<String, NodeOutput>,
     pub(crate) cancel: CancellationToken,
     pub(crate) environment: BTreeMap<String, String>,
-    http: reqwest::Client,
+    pub(crate) model_settings: ModelSettings,
+    http: Http,
 }
 
 impl Runner {
@@ -53,7 +55,8 @@ impl Runner {
             resume: BTreeMap::new(),
             cancel: CancellationToken::new(),
             environment: BTreeMap::new(),
-            http: Services::from_env().http,
+            model_settings: ModelSettings::default(),
+            http: Http::new().unwrap(),
         }
     }
 
@@ -81,6 +84,7 @@ impl Runner {
         let services = Services {
             http: self.http.clone(),
             environment: Arc::new(move |name: &str| environment.get(name).cloned()),
+            model: Arc::new(self.model_settings.clone()),
         };
         let on_progress = Arc::new(move |progress: Progress| {
             watch(&progress);

@@ -54,7 +54,7 @@ impl Stage {
         let (listen, moved) = listen(args.listen);
         let services = Services {
             environment: environment(model.base_url()),
-            ..Services::from_env()
+            ..Services::from_env().map_err(|error| Failure::usage(error.to_string()))?
         };
         let options = Options {
             data: data.clone(),

@@ -119,7 +119,7 @@ async fn nobody_there() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let settings = Settings {
+    let settings = CallLimits {
         max_retries: 1,
         ..quick()
     };
@@ -141,7 +141,7 @@ async fn each_timeout_ends_the_call() {
     let cases = [
         (
             silent.clone(),
-            Settings {
+            CallLimits {
                 first_byte: short,
                 ..quick()
             },
@@ -149,7 +149,7 @@ async fn each_timeout_ends_the_call() {
         ),
         (
             headers_only,
-            Settings {
+            CallLimits {
                 first_byte: short,
                 ..quick()
             },
@@ -157,7 +157,7 @@ async fn each_timeout_ends_the_call() {
         ),
         (
             one_piece.clone(),
-            Settings {
+            CallLimits {
                 idle: short,
                 ..quick()
             },
@@ -165,7 +165,7 @@ async fn each_timeout_ends_the_call() {
         ),
         (
             one_piece,
-            Settings {
+            CallLimits {
                 total: short,
                 ..quick()
             },
@@ -173,7 +173,7 @@ async fn each_timeout_ends_the_call() {
         ),
         (
             silent,
-            Settings {
+            CallLimits {
                 total: short,
                 ..quick()
             },
@@ -181,7 +181,7 @@ async fn each_timeout_ends_the_call() {
         ),
         (
             error_body,
-            Settings {
+            CallLimits {
                 idle: short,
                 max_retries: 0,
                 ..quick()

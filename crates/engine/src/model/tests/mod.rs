@@ -1,5 +1,6 @@
 //! The client against the mock model, and against servers that misbehave byte by byte.
 
+mod addresses;
 mod answers;
 mod failures;
 
@@ -104,8 +105,8 @@ fn piece(text: &str) -> String {
 
 const END: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
 
-fn quick() -> Settings {
-    Settings {
+fn quick() -> CallLimits {
+    CallLimits {
         total: Duration::from_secs(20),
         first_byte: Duration::from_secs(10),
         idle: Duration::from_secs(10),
@@ -126,7 +127,7 @@ fn question(ctx: &NodeContext, base: &str) -> Chat {
     }
 }
 
-async fn asked(base: &str, settings: &Settings) -> (Result<Reply, NodeError>, Vec<String>) {
+async fn asked(base: &str, settings: &CallLimits) -> (Result<Reply, NodeError>, Vec<String>) {
     let (ctx, tokens) = context(&[]);
     let reply = chat(&ctx, &question(&ctx, base), settings).await;
     let tokens = tokens.lock().unwrap().clone();
