@@ -1,10 +1,11 @@
 //! What every Flowfleet process shares: configuration, logs and traces, the Prometheus exporter, the admin
-//! server, shutdown, the outbox relay, and payloads that may live in the blob store.
+//! server, shutdown and exit codes, the outbox relay, and payloads that may live in the blob store.
 //!
 //! Owns no policy: each service decides what its keys are, when it is ready and how it drains.
 
 pub mod admin;
 pub mod backoff;
+pub mod exit;
 pub mod health;
 pub mod metrics;
 pub mod payload;

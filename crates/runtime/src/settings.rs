@@ -4,7 +4,8 @@
 //! default value are the keys and types of the file (`key = value`), of the environment (`FLOWFLEET_<KEY>`, or
 //! `FLOWFLEET_<KEY>_FILE` naming a file that holds the value) and of its flags. A struct inside it is a `[table]` of
 //! the file, and `FLOWFLEET_<TABLE>_<KEY>` in the environment. A key of the file that nobody knows is an error; other
-//! `FLOWFLEET_` variables are left alone, because processes share an environment.
+//! `FLOWFLEET_` variables are left alone, because processes share an environment. A reference to AWS Secrets Manager
+//! (`aws-secret:NAME#key`), which this build cannot resolve, is refused rather than used as if it were the secret.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,16 @@ pub enum ConfigError {
         origin: String,
         key: String,
         detail: String,
+    },
+    #[error(
+        "{origin}: {key}: a reference to AWS Secrets Manager (aws-secret:...) is not available in this build; use \
+         {variable}_FILE or {variable}"
+    )]
+    Reference {
+        origin: String,
+        key: String,
+        /// Where the value itself may be put.
+        variable: String,
     },
     #[error("these settings have no valid defaults: {0}")]
     Defaults(String),
@@ -158,6 +169,13 @@ impl<T: DeserializeOwned> Layers<T> {
     /// Puts one layer over those before, checking each of its keys alone so that the error names its origin.
     fn merge(&mut self, layer: Table, origin: &str) -> Result<(), ConfigError> {
         for (key, value) in layer {
+            if let Some(key) = reference_in(&key, &value) {
+                return Err(ConfigError::Reference {
+                    origin: origin.to_owned(),
+                    variable: format!("{PREFIX}{}", key.replace('.', "_").to_ascii_uppercase()),
+                    key,
+                });
+            }
             parse::<T>(Table::from_iter([(key.clone(), value.clone())])).map_err(|detail| {
                 ConfigError::Invalid {
                     origin: origin.to_owned(),
@@ -192,6 +210,25 @@ impl<T: DeserializeOwned> Layers<T> {
             }
         }
         refused.map_or(Ok(()), Err)
+    }
+}
+
+/// Whether a value names a secret of AWS Secrets Manager instead of being one.
+pub fn is_reference(text: &str) -> bool {
+    const SCHEME: &str = "aws-secret:";
+    let start = text.trim_start().get(..SCHEME.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
+}
+
+/// The key below `key` whose value is such a reference.
+fn reference_in(key: &str, value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => is_reference(text).then(|| key.to_owned()),
+        Value::Array(items) => items.iter().find_map(|item| reference_in(key, item)),
+        Value::Table(table) => table
+            .iter()
+            .find_map(|(inner, value)| reference_in(&format!("{key}.{inner}"), value)),
+        _ => None,
     }
 }
 

@@ -205,6 +205,60 @@ fn refusals_say_where_and_what() {
 }
 
 #[test]
+fn a_reference_to_a_secret_is_never_taken_for_the_secret() {
+    let dir = given();
+    let path = dir.dir.path().join("url");
+    std::fs::write(&path, "aws-secret:prod/db#url\n").unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    for (given, origin, variable) in [
+        (
+            given().file("store_url = 'aws-secret:prod/db#url'"),
+            "worker.toml: store_url:",
+            "FLOWFLEET_STORE_URL",
+        ),
+        (
+            given().env("FLOWFLEET_API_KEY", " AWS-Secret:prod#key"),
+            "FLOWFLEET_API_KEY: api_key:",
+            "FLOWFLEET_API_KEY",
+        ),
+        (
+            given().env("FLOWFLEET_STORE_URL_FILE", &path),
+            "FLOWFLEET_STORE_URL_FILE: store_url:",
+            "FLOWFLEET_STORE_URL",
+        ),
+        (
+            given().flag("store_url", "aws-secret:x"),
+            "flag --store-url: store_url:",
+            "FLOWFLEET_STORE_URL",
+        ),
+        (
+            given().file("queues = ['a', 'aws-secret:x']"),
+            "worker.toml: queues:",
+            "FLOWFLEET_QUEUES",
+        ),
+        (
+            given().file("[limits]\nruns = 'aws-secret:x'"),
+            "worker.toml: limits.runs:",
+            "FLOWFLEET_LIMITS_RUNS",
+        ),
+        (
+            given().env("FLOWFLEET_LIMITS_RUNS", "aws-secret:x"),
+            "FLOWFLEET_LIMITS_RUNS: limits.runs:",
+            "FLOWFLEET_LIMITS_RUNS",
+        ),
+    ] {
+        let error = given.load().unwrap_err().to_string();
+        assert!(error.contains(origin), "{error:?} should contain {origin:?}");
+        let advice = format!("not available in this build; use {variable}_FILE or {variable}");
+        assert!(error.ends_with(&advice), "{error}");
+        assert!(!error.contains("prod"), "{error}");
+    }
+    // Only at the start: elsewhere it is text like any other.
+    let settings = given().env("FLOWFLEET_NAME", "not-aws-secret:x").load().unwrap();
+    assert_eq!(settings.name.as_deref(), Some("not-aws-secret:x"));
+}
+
+#[test]
 fn printed_settings_hold_no_secret_and_read_back() {
     let mut settings = Settings {
         api_key: Secret::new("hunter2"),
