@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use flowfleet_runtime::Shutdown;
 use tokio::task::JoinSet;
 
+use crate::Inner;
 use crate::held::Stop;
 use crate::metrics::DRAIN_SECONDS;
-use crate::{Inner, presence};
 
 /// Handing back takes a write to the store; if that takes longer, the leases run out instead.
 const HAND_BACK: Duration = Duration::from_secs(10);
@@ -72,7 +72,6 @@ async fn finish(inner: &Inner, shutdown: &Shutdown, runs: Option<&mut JoinSet<()
     if tokio::time::timeout(patience, flushed).await.is_err() {
         tracing::warn!("some messages are not published: the dispatcher's sweep will find them");
     }
-    presence::withdraw(&*inner.deps.bus, inner).await;
     metrics::histogram!(DRAIN_SECONDS, "result" => result).record(began.elapsed());
     tracing::info!(result, took_s = began.elapsed().as_secs_f64(), "worker ended");
     Ok(())

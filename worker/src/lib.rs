@@ -75,6 +75,7 @@ struct Inner {
     started_at: Timestamp,
     made: Instant,
     slots: Arc<Semaphore>,
+    shown: metrics::Slots,
     held: Arc<Held>,
     plans: Plans,
     live: Arc<Live>,
@@ -161,6 +162,7 @@ impl Worker {
             started_at: Timestamp::now(),
             made,
             slots: Arc::new(Semaphore::new(config.slots as usize)),
+            shown: metrics::Slots::new(&config.lifecycle),
             held,
             plans: Plans::new(),
             live,
@@ -182,6 +184,6 @@ impl Inner {
     /// Shows how the slots are used.
     fn show_slots(&self) {
         let busy = self.busy().min(self.config.slots);
-        metrics::slots(&self.config.lifecycle, busy, self.config.slots - busy);
+        self.shown.show(busy, self.config.slots - busy);
     }
 }

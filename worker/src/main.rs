@@ -1,72 +1,77 @@
 //! The `flowfleet-worker` program: settings, backends, admin server, and the worker itself.
 
+use std::process::ExitCode;
+
 use anyhow::Context as _;
 use clap::Parser as _;
-use flowfleet_runtime::{Readiness, Shutdown, admin, prometheus, settings, telemetry, tls};
+use flowfleet_engine::Services;
+use flowfleet_runtime::prometheus::{self, PrometheusHandle};
+use flowfleet_runtime::{Readiness, Shutdown, admin, exit, settings, telemetry, tls};
 use flowfleet_worker::{Args, Config, Deps, Worker};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    run(Args::parse()).await.err().unwrap_or(ExitCode::SUCCESS)
+}
+
+async fn run(args: Args) -> Result<(), ExitCode> {
     tls::install();
-    let args = Args::parse();
     let print = args.print_config;
-    let config = args.load()?;
+    let config = args.load().map_err(exit::usage)?;
     if print {
         use std::io::Write as _;
-        return Ok(std::io::stdout().write_all(settings::print_redacted(&config).as_bytes())?);
+        let printed = std::io::stdout().write_all(settings::print_redacted(&config).as_bytes());
+        return printed.map_err(exit::broke);
     }
-    let telemetry = telemetry::init("flowfleet-worker", &config.log, config.log_format)?;
+    let telemetry =
+        telemetry::init("flowfleet-worker", &config.log, config.log_format).map_err(exit::usage)?;
     let shutdown = Shutdown::on_signals();
+    // Before the adapters: they make their gauges as they open.
+    let metrics = prometheus::install().map_err(exit::broke)?;
+    let services = Services::from_env().map_err(exit::usage)?;
     // Before there is a worker there is nothing to drain.
     let ended = match shutdown
         .draining
         .clone()
-        .run_until_cancelled_owned(open(&config))
+        .run_until_cancelled_owned(start(&config, services, metrics))
         .await
     {
-        Some(Ok(deps)) => serve(config, deps, shutdown).await,
-        Some(Err(error)) => Err(error),
+        Some(Ok(deps)) => Worker::new(config, deps).run(shutdown).await.map_err(exit::broke),
+        Some(Err(error)) => Err(exit::reach(error)),
         None => Ok(()),
     };
     // Blocks until the last spans are exported, so it may not hold up a thread of the runtime.
-    tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;
-    ended
+    let flushed = tokio::task::spawn_blocking(move || telemetry.shutdown()).await;
+    ended.and(flushed.map_err(exit::broke))
 }
 
-async fn open(config: &Config) -> anyhow::Result<Deps> {
-    let store = flowfleet_store::Options::default();
-    let queue = flowfleet_queue::Options::default();
-    Ok(Deps {
-        store: flowfleet_store::open(config.store_url.expose(), store)
-            .await
-            .context("store_url")?,
-        queue: flowfleet_queue::open(config.queue_url.expose(), queue)
-            .await
-            .context("queue_url")?,
+/// Opens the backends and serves health and metrics.
+async fn start(config: &Config, services: Services, metrics: PrometheusHandle) -> anyhow::Result<Deps> {
+    flowfleet_store::metrics::describe();
+    flowfleet_queue::metrics::describe();
+    flowfleet_bus::metrics::describe();
+    flowfleet_blob::metrics::describe();
+    flowfleet_engine::metrics::describe();
+    let store = flowfleet_store::open(config.store_url.expose(), flowfleet_store::Options::default());
+    let queue = flowfleet_queue::open(config.queue_url.expose(), flowfleet_queue::Options::default());
+    let deps = Deps {
+        store: store.await.context("store_url")?,
+        queue: queue.await.context("queue_url")?,
         bus: flowfleet_bus::open(config.bus_url.expose())
             .await
             .context("bus_url")?,
         blob: flowfleet_blob::open(config.blob_url.expose())
             .await
             .context("blob_url")?,
-        services: flowfleet_engine::Services::from_env()?,
+        services,
         readiness: Readiness::default(),
-    })
-}
-
-async fn serve(config: Config, deps: Deps, shutdown: Shutdown) -> anyhow::Result<()> {
-    let handle = prometheus::install()?;
-    flowfleet_store::metrics::describe();
-    flowfleet_queue::metrics::describe();
-    flowfleet_bus::metrics::describe();
-    flowfleet_blob::metrics::describe();
-    flowfleet_engine::metrics::describe();
+    };
     let listener = tokio::net::TcpListener::bind(config.admin_listen).await;
     let listener = listener.with_context(|| format!("admin_listen {}", config.admin_listen))?;
     tracing::info!(addr = %listener.local_addr()?, "listening");
-    let router = admin::router(handle, deps.readiness.clone());
+    let router = admin::router(metrics, deps.readiness.clone());
     // Served to the very end: a drain is when an operator looks.
     tokio::spawn(admin::serve(listener, router, CancellationToken::new()));
-    Worker::new(config, deps).run(shutdown).await
+    Ok(deps)
 }

@@ -1,5 +1,6 @@
 //! Metrics of the worker. Those of nodes and model tokens are the engine's.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use flowfleet_core::event::EventKind;
@@ -52,9 +53,37 @@ pub fn describe() {
     );
 }
 
-pub(crate) fn slots(lifecycle: &str, busy: u32, free: u32) {
-    metrics::gauge!(SLOTS, "lifecycle" => lifecycle.to_owned(), "state" => "busy").set(f64::from(busy));
-    metrics::gauge!(SLOTS, "lifecycle" => lifecycle.to_owned(), "state" => "free").set(f64::from(free));
+/// What one worker shows of its slots. The gauges bear no worker's name, and one process may hold several workers:
+/// each adds its part, and takes it away with itself.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    lifecycle: String,
+    /// Busy and free, as shown last.
+    shown: Mutex<[u32; 2]>,
+}
+
+impl Slots {
+    pub(crate) fn new(lifecycle: &str) -> Self {
+        Self {
+            lifecycle: lifecycle.to_owned(),
+            shown: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn show(&self, busy: u32, free: u32) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((state, before), now) in ["busy", "free"].into_iter().zip(&mut *shown).zip([busy, free]) {
+            metrics::gauge!(SLOTS, "lifecycle" => self.lifecycle.clone(), "state" => state)
+                .increment(f64::from(now) - f64::from(*before));
+            *before = now;
+        }
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        self.show(0, 0);
+    }
 }
 
 pub(crate) fn run_started(queue: &str, waited_s: f64) {
@@ -73,4 +102,31 @@ pub(crate) fn attempt_ended(queue: &str, because: EndedBecause, last: Option<Eve
     };
     metrics::counter!(RUNS_FINISHED_TOTAL, "queue" => queue.to_owned(), "outcome" => outcome).increment(1);
     metrics::histogram!(RUN_DURATION_SECONDS, "queue" => queue.to_owned(), "outcome" => outcome).record(took);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_of_one_process_add_up() {
+        let exporter = flowfleet_runtime::prometheus::install().unwrap();
+        let shown = |state: &str, count: u32| {
+            let line = format!("flowfleet_slots{{lifecycle=\"shared\",state=\"{state}\"}} {count}");
+            let text = exporter.render();
+            assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+        };
+        let (one, two) = (Slots::new("shared"), Slots::new("shared"));
+        one.show(1, 3);
+        two.show(0, 8);
+        shown("busy", 1);
+        shown("free", 11);
+        one.show(4, 0);
+        one.show(4, 0);
+        shown("busy", 4);
+        shown("free", 8);
+        drop(one);
+        shown("busy", 0);
+        shown("free", 8);
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowfleet_core::port::{Bus, WorkerPresence, WorkerState};
+use flowfleet_core::port::{WorkerPresence, WorkerState};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The store gets longer: its own error, which says why, comes when it has waited 5 s for a connection.
 const STORE_PATIENCE: Duration = Duration::from_secs(6);
 
-/// Announces until the worker ends.
+/// Announces until the worker ends, then takes it from the list: in one task, so that no announcement comes last.
 pub(crate) async fn run(inner: Arc<Inner>, ending: CancellationToken) {
     let host = host(&inner);
     let announcing = async {
@@ -34,11 +34,7 @@ pub(crate) async fn run(inner: Arc<Inner>, ending: CancellationToken) {
         }
     };
     let _: Option<()> = ending.run_until_cancelled(announcing).await;
-}
-
-/// Takes this worker from the list.
-pub(crate) async fn withdraw(bus: &dyn Bus, inner: &Inner) {
-    let _ = tokio::time::timeout(PATIENCE, bus.withdraw(inner.id)).await;
+    let _ = tokio::time::timeout(PATIENCE, inner.deps.bus.withdraw(inner.id)).await;
 }
 
 /// Asks every backend; true when all of them answer.

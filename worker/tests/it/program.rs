@@ -17,27 +17,28 @@ impl Drop for Killed {
     }
 }
 
-fn output(args: &[&str], env: &[(&str, &str)]) -> (bool, String) {
+fn output(args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
     let output = Command::new(PROGRAM)
         .args(args)
+        .env("RUST_BACKTRACE", "1")
         .envs(env.iter().copied())
         .output()
         .unwrap();
     let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(text).unwrap())
+    (output.status.code(), String::from_utf8(text).unwrap())
 }
 
 #[test]
 fn help_and_print_config() {
-    let (fine, help) = output(&["--help"], &[]);
-    assert!(fine && help.contains("Examples:"), "{help}");
+    let (code, help) = output(&["--help"], &[]);
+    assert!(code == Some(0) && help.contains("Examples:"), "{help}");
     let secret = [
         ("FLOWFLEET_STORE_URL", "postgres://u:hunter2@db/x"),
         ("FLOWFLEET_LEASE_S", "12"),
     ];
-    let (fine, printed) = output(&["--print-config", "--slots", "9"], &secret);
+    let (code, printed) = output(&["--print-config", "--slots", "9"], &secret);
     assert!(
-        fine && printed.contains("slots = 9") && printed.contains("lease_s = 12"),
+        code == Some(0) && printed.contains("slots = 9") && printed.contains("lease_s = 12"),
         "{printed}"
     );
     assert!(
@@ -48,19 +49,32 @@ fn help_and_print_config() {
 
 #[test]
 fn refusals_say_what_to_do() {
-    for (args, env, said) in [
+    for (args, env, code, said) in [
         (
             &["--slots", "0"][..],
             &[][..],
+            2,
             "slots must be between 1 and 10000",
         ),
-        (&["--config", "/no/such.toml"], &[], "/no/such.toml"),
-        (&[], &[("FLOWFLEET_SLOTS", "many")], "FLOWFLEET_SLOTS: slots"),
-        (&["--store-url", "mysql://x"], &[], "mysql"),
-        (&["--log", "a=b=c"], &[], "log filter"),
+        (&["--config", "/no/such.toml"], &[], 2, "/no/such.toml"),
+        (&[], &[("FLOWFLEET_SLOTS", "many")], 2, "FLOWFLEET_SLOTS: slots"),
+        (
+            &["--store-url", "aws-secret:prod/db#url"],
+            &[],
+            2,
+            "not available in this build",
+        ),
+        (&["--log", "a=b=c"], &[], 2, "log filter"),
+        (&["--store-url", "mysql://x"], &[], 3, "mysql"),
     ] {
-        let (fine, text) = output(args, env);
-        assert!(!fine && text.contains(said), "{args:?}: {text}");
+        let (found, text) = output(args, env);
+        assert_eq!(found, Some(code), "{args:?}: {text}");
+        let last = text.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("error: ") && last.contains(said),
+            "{args:?}: {text}"
+        );
+        assert!(!text.to_lowercase().contains("backtrace"), "{text}");
     }
 }
 
@@ -72,6 +86,12 @@ async fn starts_says_where_it_listens_and_drains_on_sigterm() {
         .await
         .unwrap();
     store.migrate().await.unwrap();
+    let redis = std::env::var("FLOWFLEET_TEST_REDIS");
+    let bus = format!(
+        "{}?prefix=ff-worker-{}",
+        redis.as_deref().unwrap_or("redis://127.0.0.1:6379"),
+        flowfleet_core::RunId::generate()
+    );
     let child = Command::new(PROGRAM)
         .args([
             "--store-url",
@@ -81,6 +101,7 @@ async fn starts_says_where_it_listens_and_drains_on_sigterm() {
             "--log-format",
             "json",
         ])
+        .args(["--bus-url", &bus])
         .args(["--blob-url", &format!("file:{}", dir.path().display())])
         .stderr(Stdio::piped())
         .spawn()
@@ -111,8 +132,11 @@ async fn starts_says_where_it_listens_and_drains_on_sigterm() {
     .await;
     let metrics = until("metrics are there", || async {
         let text = get("/metrics").await.ok()?.text().await.ok()?;
-        text.contains("flowfleet_worker_boot_seconds_bucket")
-            .then_some(text)
+        // Made while the bus opens: the exporter must have been installed before.
+        let connected = text
+            .lines()
+            .any(|line| line.starts_with("flowfleet_bus_connected{") && line.ends_with(" 1"));
+        (connected && text.contains("flowfleet_worker_boot_seconds_bucket")).then_some(text)
     })
     .await;
     assert!(
