@@ -134,6 +134,28 @@ mod tests {
     }
 
     #[test]
+    fn the_commented_file_holds_every_key_and_its_default() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config.default.toml");
+        let config: Config =
+            flowfleet_runtime::settings::load_from(Some(&path), &|_| None, toml::Table::new()).unwrap();
+        assert_eq!(config, Config::default());
+        let text = std::fs::read_to_string(&path).unwrap();
+        let keys = serde_json::to_value(Config::default()).unwrap();
+        let tables = keys
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(|value| value.as_object());
+        for key in tables.chain(keys.as_object()).flat_map(|table| table.keys()) {
+            let shown = |line: &str| {
+                let line = line.trim_start_matches("# ");
+                line.starts_with(&format!("{key} = ")) || line == format!("[{key}]")
+            };
+            assert!(text.lines().any(shown), "{key} is not explained");
+        }
+    }
+
+    #[test]
     fn values_that_cannot_work_are_named() {
         let mut config = Config::default();
         config.upkeep.reap_s = 0.0;

@@ -7,6 +7,7 @@ mod batch;
 mod events;
 mod flows;
 mod harness;
+mod program;
 mod routes;
 mod runs;
 mod upkeep;
