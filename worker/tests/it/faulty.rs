@@ -11,7 +11,8 @@ use flowfleet_core::event::RunEvent;
 use flowfleet_core::port::{
     Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, KeyRecord, KeyStore,
     Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result, RunFilter, RunStore,
-    Store, Submission, Upkeep, UsedKey};
+    Store, Submission, Upkeep, UsedKey,
+};
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{FlowName, FlowVersion, KeyId, Lease, QueueName, RunId, Tenant, WorkerId};
 use jiff::Timestamp;
