@@ -35,12 +35,13 @@ struct Arguments {
     print_config: bool,
 }
 
-fn main() -> ExitCode {
-    run(Arguments::parse()).err().unwrap_or(ExitCode::SUCCESS)
+#[tokio::main]
+async fn main() -> ExitCode {
+    run(Arguments::parse()).await.err().unwrap_or(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stdout, reason = "--print-config answers on standard output")]
-fn run(arguments: Arguments) -> Result<(), ExitCode> {
+async fn run(arguments: Arguments) -> Result<(), ExitCode> {
     let listen = arguments
         .listen
         .map(|listen| ("listen".to_owned(), listen.into()));
@@ -52,21 +53,14 @@ fn run(arguments: Arguments) -> Result<(), ExitCode> {
         return Ok(());
     }
     tls::install();
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(exit::reach)?
-        .block_on(serve(config))
-}
-
-async fn serve(config: Config) -> Result<(), ExitCode> {
     let telemetry =
         telemetry::init("flowfleet-dispatcher", &config.log, config.log_format).map_err(exit::usage)?;
     let shutdown = Shutdown::on_signals();
     let deps = open(&config).await.map_err(exit::reach)?;
     let dispatcher = Dispatcher::bind(config, deps).await.map_err(exit::reach)?;
     let result = dispatcher.run(shutdown).await;
-    telemetry.shutdown();
+    // Blocks until the last spans are exported.
+    let _ = tokio::task::spawn_blocking(move || telemetry.shutdown()).await;
     result.map_err(exit::broke)
 }
 
@@ -80,15 +74,13 @@ async fn open(config: &Config) -> anyhow::Result<Deps> {
     flowfleet_engine::metrics::describe();
     let store = flowfleet_store::open(config.store_url.expose(), flowfleet_store::Options::default());
     let queue = flowfleet_queue::open(config.queue_url.expose(), flowfleet_queue::Options::default());
+    let bus = flowfleet_bus::open(config.bus_url.expose());
+    let blob = flowfleet_blob::open(config.blob_url.expose());
     Ok(Deps {
         store: store.await.context("store_url")?,
         queue: queue.await.context("queue_url")?,
-        bus: flowfleet_bus::open(config.bus_url.expose())
-            .await
-            .context("bus_url")?,
-        blob: flowfleet_blob::open(config.blob_url.expose())
-            .await
-            .context("blob_url")?,
+        bus: bus.await.context("bus_url")?,
+        blob: blob.await.context("blob_url")?,
         prometheus,
         readiness: Readiness::default(),
     })

@@ -55,15 +55,13 @@ async fn start(config: &Config, services: Services, metrics: PrometheusHandle) -
     flowfleet_engine::metrics::describe();
     let store = flowfleet_store::open(config.store_url.expose(), flowfleet_store::Options::default());
     let queue = flowfleet_queue::open(config.queue_url.expose(), flowfleet_queue::Options::default());
+    let bus = flowfleet_bus::open(config.bus_url.expose());
+    let blob = flowfleet_blob::open(config.blob_url.expose());
     let deps = Deps {
         store: store.await.context("store_url")?,
         queue: queue.await.context("queue_url")?,
-        bus: flowfleet_bus::open(config.bus_url.expose())
-            .await
-            .context("bus_url")?,
-        blob: flowfleet_blob::open(config.blob_url.expose())
-            .await
-            .context("blob_url")?,
+        bus: bus.await.context("bus_url")?,
+        blob: blob.await.context("blob_url")?,
         services,
         readiness: Readiness::default(),
     };

@@ -51,7 +51,10 @@ impl Client {
             .build()
             .map_err(|error| Failure::reach(format!("cannot make an HTTP client: {error}")))?;
         let key = key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
-        if key.as_deref().is_some_and(flowfleet_runtime::settings::is_reference) {
+        if key
+            .as_deref()
+            .is_some_and(flowfleet_runtime::settings::is_reference)
+        {
             return Err(Failure::usage(
                 "the API key is a reference (aws-secret:...), which is not available in this build",
             )
