@@ -38,10 +38,12 @@ fn help_and_print_config() {
     ];
     let (code, printed) = output(&["--print-config", "--listen", "127.0.0.1:9"], &environment);
     assert_eq!(code, Some(0), "{printed}");
+    assert!(!printed.contains("hunter2"), "{printed}");
     for line in [
         "listen = \"127.0.0.1:9\"",
         "store_url = \"postgres://u:***@db/x\"",
         "lead_s = 12.0",
+        "batch_runs = 10000",
     ] {
         assert!(printed.lines().any(|found| found == line), "{line}: {printed}");
     }

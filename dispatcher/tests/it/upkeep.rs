@@ -405,34 +405,3 @@ async fn a_panic_is_a_problem_without_its_details_and_ends_nothing_else() {
     assert!(!problem.to_string().contains("secret"), "{problem}");
     server.run().await;
 }
-
-#[test]
-fn the_program_explains_itself_and_masks_passwords() {
-    let program = env!("CARGO_BIN_EXE_flowfleet-dispatcher");
-    let run = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(program);
-        command
-            .args(arguments)
-            .env("FLOWFLEET_STORE_URL", "postgres://me:hunter2@db/flowfleet");
-        let output = command.output().unwrap();
-        let text = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        (output.status.success(), text)
-    };
-    let (fine, help) = run(&["--help"]);
-    assert!(
-        fine && help.contains("Examples:") && help.contains("--print-config"),
-        "{help}"
-    );
-    let (fine, config) = run(&["--print-config", "--listen", "127.0.0.1:1234"]);
-    assert!(
-        fine && config.contains("127.0.0.1:1234") && config.contains("batch_runs"),
-        "{config}"
-    );
-    assert!(!config.contains("hunter2"), "{config}");
-    let (fine, error) = run(&["--print-config", "--listen", "nowhere"]);
-    assert!(!fine && error.contains("listen"), "{error}");
-}
