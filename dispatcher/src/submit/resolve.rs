@@ -119,20 +119,30 @@ impl Flows {
         Ok(Resolved { version, plan })
     }
 
-    /// The plan of a stored version.
+    /// The plan of a stored version. Requests that ask at once share one look-up and one compilation: after a start
+    /// they all ask, and each would hold the whole document.
     pub(crate) async fn plan(&self, tenant: &Tenant, version: &FlowVersion) -> Result<Arc<Plan>, Problem> {
-        if let Some((plan, _)) = self.plans.get(&version.digest).await {
-            return Ok(plan);
-        }
-        let Some(document) = self.store.flow_document(tenant, version).await? else {
-            tracing::error!(flow = %version.name, version = version.version, "the document of a flow is missing");
-            return Err(Problem::internal());
+        let load = async {
+            let Some(document) = self.store.flow_document(tenant, version).await? else {
+                tracing::error!(flow = %version.name, version = version.version, "the document of a flow is missing");
+                return Err(Problem::internal());
+            };
+            let size = u32::try_from(document.len()).unwrap_or(u32::MAX);
+            match self.compiled(&version.digest, document).await? {
+                Ok(plan) => Ok((plan, size)),
+                Err(error) => {
+                    let detail = format!("the stored flow can no longer be planned: {error}");
+                    Err(Problem::of(
+                        Code::FlowInvalid,
+                        vec![ErrorItem::new("/flow", detail)],
+                    ))
+                }
+            }
         };
-        let compiled = self.compile(&version.digest, document).await?;
-        compiled.map_err(|error| {
-            let detail = format!("the stored flow can no longer be planned: {error}");
-            Problem::of(Code::FlowInvalid, vec![ErrorItem::new("/flow", detail)])
-        })
+        let found = self.plans.try_get_with_by_ref(&version.digest, load).await;
+        found
+            .map(|(plan, _)| plan)
+            .map_err(|problem: Arc<Problem>| (*problem).clone())
     }
 
     /// Compiles a document away from the runtime's threads.
@@ -144,21 +154,27 @@ impl Flows {
         if let Some((plan, _)) = self.plans.get(digest).await {
             return Ok(Ok(plan));
         }
+        let size = u32::try_from(document.len()).unwrap_or(u32::MAX);
+        let compiled = self.compiled(digest, document).await?;
+        if let Ok(plan) = &compiled {
+            self.plans.insert(digest.to_owned(), (plan.clone(), size)).await;
+        }
+        Ok(compiled)
+    }
+
+    async fn compiled(&self, digest: &str, document: Bytes) -> Result<Result<Arc<Plan>, FlowError>, Problem> {
         let Ok(_turn) = self.compilers.acquire().await else {
             return Err(Problem::internal());
         };
         let limits = self.limits.clone();
-        let size = u32::try_from(document.len()).unwrap_or(u32::MAX);
         let compiled = tokio::task::spawn_blocking(move || compile(&document, &limits)).await;
-        let plan = match compiled {
-            Ok(Ok(plan)) => Arc::new(plan),
-            Ok(Err(error)) => return Ok(Err(error)),
+        match compiled {
+            Ok(Ok(plan)) => Ok(Ok(Arc::new(plan))),
+            Ok(Err(error)) => Ok(Err(error)),
             Err(panic) => {
                 tracing::error!(error = %panic, digest, "compiling a flow panicked");
-                return Err(Problem::internal());
+                Err(Problem::internal())
             }
-        };
-        self.plans.insert(digest.to_owned(), (plan.clone(), size)).await;
-        Ok(Ok(plan))
+        }
     }
 }

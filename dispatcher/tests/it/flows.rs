@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{HELLO, Server, answer};
+use crate::harness::{HELLO, Parts, Server, answer};
 
 async fn put(server: &Server, name: &str, text: String) -> (StatusCode, Value) {
     answer(
@@ -171,4 +171,26 @@ async fn bad_flows_are_refused_with_places_and_nothing_is_stored() {
     }
     assert_eq!(server.get("/v1/flows").await.1["items"], json!([]));
     assert_eq!(server.get("/v1/audit").await.1["items"], json!([]));
+}
+
+/// A dispatcher that starts under load must not read and compile a large flow once for each request.
+#[tokio::test]
+async fn requests_that_ask_at_once_share_one_plan() {
+    let first = Server::with_flow().await;
+    let mut parts = Parts::new().await;
+    parts.deps.store = first.store.clone();
+    // Its caches are empty.
+    let server = parts.start().await;
+    let reads = async || {
+        let answer = server.request(Method::GET, "/metrics").send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        let count = "flowfleet_store_operation_seconds_count{operation=\"flow_document\"";
+        let line = text.lines().find(|line| line.starts_with(count));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap())
+    };
+    let before = reads().await;
+    let body = json!({"flow": "hello", "input": "x"});
+    let answers = futures::future::join_all((0..50).map(|_| server.post("/v1/runs", &body))).await;
+    assert!(answers.iter().all(|(status, _)| *status == StatusCode::ACCEPTED));
+    assert_eq!(reads().await - before, 1);
 }
