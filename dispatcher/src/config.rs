@@ -102,6 +102,8 @@ impl Config {
                 "{key} must be between 0.001 and 3600 seconds"
             );
         }
+        // A store may take the leadership from a process that asks nothing for much longer than this.
+        anyhow::ensure!(upkeep.lead_s <= 15.0, "upkeep.lead_s must be at most 15 seconds");
         let limits = &self.limits;
         let counts = [
             ("limits.body_bytes", limits.body_bytes),
@@ -160,6 +162,9 @@ mod tests {
         let mut config = Config::default();
         config.upkeep.reap_s = 0.0;
         assert!(config.check().unwrap_err().to_string().contains("upkeep.reap_s"));
+        let mut config = Config::default();
+        config.upkeep.lead_s = 60.0;
+        assert!(config.check().unwrap_err().to_string().contains("at most 15"));
         let mut config = Config::default();
         config.limits.batch_runs = 0;
         assert!(

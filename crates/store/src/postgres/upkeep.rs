@@ -8,7 +8,7 @@ use flowfleet_core::{QueueName, RunEvent};
 use jiff::Timestamp;
 
 use super::Postgres;
-use super::leader::Leader;
+use super::leader::{self, Leader};
 use super::write::{apply, lock, locked_columns};
 use crate::UPKEEP_LIMIT;
 use crate::batch::Batch;
@@ -194,7 +194,7 @@ impl Upkeep for Postgres {
 
     async fn lead(&self, role: &str) -> PortResult<Option<Box<dyn Leadership>>> {
         attempt("lead", Repeat::Idempotent, || async {
-            let leader = Leader::elect(&self.options, role).await?;
+            let leader = Leader::elect(&self.options, role, leader::SILENT).await?;
             Ok(leader.map(|leader| Box::new(leader) as Box<dyn Leadership>))
         })
         .await
