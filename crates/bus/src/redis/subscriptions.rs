@@ -93,7 +93,7 @@ impl Subscriptions {
         self.subscribed.clear();
         self.hub.take_changed();
         let runs = self.hub.runs();
-        if self.client.subscribe(vec![self.names.cancel()]).await.is_err() || !self.subscribe(&runs).await {
+        if self.confirmed(vec![self.names.cancel()]).await.is_err() || !self.subscribe(&runs).await {
             tracing::debug!("could not subscribe again: trying later");
             return false;
         }
@@ -129,6 +129,13 @@ impl Subscriptions {
         }
     }
 
+    /// Subscribes, and waits until Redis has done so. The library answers a SUBSCRIBE as soon as it is written; Redis takes
+    /// the commands of a connection in order, so the answer to a later one says that this one is done.
+    async fn confirmed(&self, channels: Vec<String>) -> fred::prelude::FredResult<()> {
+        self.client.subscribe(channels).await?;
+        self.client.ping(None).await
+    }
+
     async fn subscribe(&mut self, runs: &[RunId]) -> bool {
         let (known, new): (Vec<RunId>, Vec<RunId>) =
             runs.iter().partition(|run| self.subscribed.contains(run));
@@ -136,7 +143,7 @@ impl Subscriptions {
         let mut complete = true;
         for batch in new.chunks(BATCH) {
             let channels: Vec<String> = batch.iter().map(|run| self.names.run(*run)).collect();
-            match self.client.subscribe(channels).await {
+            match self.confirmed(channels).await {
                 Ok(()) => {
                     self.subscribed.extend(batch);
                     self.hub.set_active(batch, true);

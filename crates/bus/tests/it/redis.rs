@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flowfleet_core::error::Kind;
 use flowfleet_core::id::{RunId, WorkerId};
-use flowfleet_core::port::{Live, WorkerPresence, WorkerState};
+use flowfleet_core::port::{Live, LiveStream, WorkerPresence, WorkerState};
 use fred::interfaces::{ClientLike, PubsubInterface};
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -75,16 +75,19 @@ async fn after_an_outage_listeners_are_told_and_hear_again() {
         assert!(start.elapsed() < SOON, "the ping stays good");
         sleep(Duration::from_millis(10)).await;
     }
-    // While it is away every call fails, and fast.
+    // While it is away every call fails, and fast. One that the client took before it knew is not refused but overdue, and
+    // may still be sent: the library cannot take it back, and live events are lossy.
     let start = Instant::now();
-    for _ in 0..1_000 {
-        assert!(
-            bus.publish(vec![token(run, "lost")])
-                .await
-                .unwrap_err()
-                .is_retryable()
-        );
+    let mut overdue = Vec::new();
+    for n in 0..1_000 {
+        let item = token(run, &format!("lost {n}"));
+        let error = bus.publish(vec![item.clone()]).await.unwrap_err();
+        assert!(error.is_retryable());
+        if error.detail.contains("timed out") {
+            overdue.push(item);
+        }
     }
+    assert!(overdue.len() <= 1, "{overdue:?}");
     assert!(bus.subscribe(RunId::generate()).await.is_err());
     assert!(bus.workers().await.is_err());
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
@@ -92,13 +95,19 @@ async fn after_an_outage_listeners_are_told_and_hear_again() {
     sleep(Duration::from_secs(2)).await;
     proxy.restore().await;
 
-    assert_eq!(next(&mut stream).await, Live::Lagged);
+    let later = async |stream: &mut LiveStream| loop {
+        let item = next(stream).await;
+        if !overdue.contains(&item) {
+            break item;
+        }
+    };
+    assert_eq!(later(&mut stream).await, Live::Lagged);
     assert_eq!(next(&mut second).await, Live::Lagged);
     direct
         .publish(vec![events(run, [3]), events(other, [1])])
         .await
         .unwrap();
-    assert_eq!(next(&mut stream).await, events(run, [3]));
+    assert_eq!(later(&mut stream).await, events(run, [3]));
     assert_eq!(next(&mut second).await, events(other, [1]));
     direct.cancel(run).await.unwrap();
     assert_eq!(timeout(SOON, cancels.next()).await.unwrap(), Some(run));
@@ -108,7 +117,7 @@ async fn after_an_outage_listeners_are_told_and_hear_again() {
         sleep(Duration::from_millis(20)).await;
     }
     bus.publish(vec![token(run, "back")]).await.unwrap();
-    assert_eq!(next(&mut stream).await, token(run, "back"));
+    assert_eq!(later(&mut stream).await, token(run, "back"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
