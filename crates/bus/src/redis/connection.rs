@@ -152,7 +152,8 @@ impl Connection {
     }
 
     /// The client for what is worth nothing later: a command that cannot be sent now, or whose connection is
-    /// lost, is over. The plain client would send it on the next connection, long after the caller had its error.
+    /// lost, is over. The plain client would send it on the next connection, long after the caller had its error; this
+    /// one does so only with what it took before it knew that the connection was gone.
     pub(super) async fn brief(&self, operation: &'static str) -> Result<WithOptions<Client>> {
         let options = Options {
             fail_fast: true,
