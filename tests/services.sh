@@ -34,15 +34,14 @@ install_missing_packages() {
     has psql || missing+=(postgresql-client)
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
     [[ -e /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
-    if [[ -z ${FLOWFLEET_TEST_POSTGRES:-} ]] && ! has pg_ctlcluster && ! answers_postgres "$default_postgres"; then
-        missing+=(postgresql)
-    fi
-    if ! has redis-cli || { [[ -z ${FLOWFLEET_TEST_REDIS:-} ]] && ! has redis-server; }; then
+    # The fault suite starts servers of its own, and gives processes wrong
+    # clocks: it needs the programs even where other servers were named.
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || has initdb || missing+=(postgresql)
+    if ! has redis-cli || ! has redis-server; then
         missing+=(redis-server)
     fi
-    # The fault tests restart the broker with rabbitmqctl, so it is needed
-    # even where the broker itself is already there.
     has rabbitmqctl || missing+=(rabbitmq-server)
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(faketime)
     ((${#missing[@]})) || return 0
 
     if ! has apt-get; then

@@ -64,6 +64,10 @@ pub struct Intervals {
     pub reconcile_age_s: f64,
     /// Between two updates of the gauges.
     pub gauges_s: f64,
+    /// Between two checks of the histories of runs; 0 switches them off.
+    pub audit_s: f64,
+    /// How many runs one check reads at most, about.
+    pub audit_runs: u32,
 }
 
 impl Default for Intervals {
@@ -77,6 +81,8 @@ impl Default for Intervals {
             reconcile_s: 5.0,
             reconcile_age_s: 10.0,
             gauges_s: 5.0,
+            audit_s: 60.0,
+            audit_runs: 20_000,
         }
     }
 }
@@ -102,6 +108,14 @@ impl Config {
                 "{key} must be between 0.001 and 3600 seconds"
             );
         }
+        anyhow::ensure!(
+            upkeep.audit_s == 0.0 || (0.001..=3600.0).contains(&upkeep.audit_s),
+            "upkeep.audit_s must be between 0.001 and 3600 seconds, or 0 for no checks"
+        );
+        anyhow::ensure!(
+            (1..=1_000_000).contains(&upkeep.audit_runs),
+            "upkeep.audit_runs must be between 1 and 1000000"
+        );
         // A store may take the leadership from a process that asks nothing for much longer than this.
         anyhow::ensure!(upkeep.lead_s <= 15.0, "upkeep.lead_s must be at most 15 seconds");
         let limits = &self.limits;
@@ -162,6 +176,11 @@ mod tests {
         let mut config = Config::default();
         config.upkeep.reap_s = 0.0;
         assert!(config.check().unwrap_err().to_string().contains("upkeep.reap_s"));
+        let mut config = Config::default();
+        config.upkeep.audit_s = 0.0;
+        config.check().unwrap();
+        config.upkeep.audit_s = -1.0;
+        assert!(config.check().unwrap_err().to_string().contains("upkeep.audit_s"));
         let mut config = Config::default();
         config.upkeep.lead_s = 60.0;
         assert!(config.check().unwrap_err().to_string().contains("at most 15"));

@@ -7,6 +7,9 @@
 mod api;
 mod app;
 mod config;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod keys;
 pub mod metrics;
 mod ready;

@@ -8,6 +8,9 @@ use clap::Parser;
 use flowfleet_dispatcher::{Config, Deps, Dispatcher};
 use flowfleet_runtime::{Readiness, Shutdown, exit, prometheus, settings, telemetry, tls};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXAMPLES: &str = "\
 Examples:
   flowfleet-dispatcher

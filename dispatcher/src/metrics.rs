@@ -14,6 +14,8 @@ pub(crate) const WORKERS: &str = "flowfleet_workers";
 pub(crate) const SUBMIT_GROUP: &str = "flowfleet_submit_group_size";
 pub(crate) const LISTENERS: &str = "flowfleet_listeners";
 pub(crate) const LEADER: &str = "flowfleet_leader";
+pub(crate) const INVARIANT_VIOLATIONS: &str = "flowfleet_invariant_violations";
+pub(crate) const RUNS_AUDITED: &str = "flowfleet_runs_audited_total";
 pub(crate) const REPUBLISHED: &str = "flowfleet_runs_republished_total";
 
 /// Says what each metric means.
@@ -38,6 +40,11 @@ pub fn describe() {
     describe_histogram!(SUBMIT_GROUP, "Runs committed together");
     describe_gauge!(LISTENERS, "Event streams and waiting requests");
     describe_gauge!(LEADER, "1 while this dispatcher leads");
+    describe_gauge!(
+        INVARIANT_VIOLATIONS,
+        "Runs that violate an invariant, as far as the leader knows; must be 0"
+    );
+    describe_counter!(RUNS_AUDITED, "Histories that the leader checked");
     describe_counter!(REPUBLISHED, "Runs whose message was published again, by reason");
 }
 

@@ -1,98 +1,18 @@
 //! A fleet of real processes: dispatchers and workers, a mock model, and an HTTP client for them.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use eventsource_stream::Eventsource;
 use flowfleet_mock_model as mock;
+pub(crate) use flowfleet_tests::process::{Process, binary, free_address, until};
 use futures::StreamExt;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::services::{self, Database};
-
-/// A process of the fleet, killed with it.
-#[derive(Debug)]
-pub(crate) struct Process {
-    child: Child,
-    pub(crate) name: &'static str,
-    pub(crate) admin: String,
-}
-
-impl Process {
-    /// SIGKILL: no chance to say goodbye.
-    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
-    }
-
-    pub(crate) fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let status = Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status()?;
-        ensure!(status.success(), "kill {signal} {}", self.name);
-        Ok(())
-    }
-
-    /// Waits for the process to end by itself.
-    pub(crate) async fn ended(&mut self, within: Duration) -> anyhow::Result<std::process::ExitStatus> {
-        let deadline = Instant::now() + within;
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            ensure!(Instant::now() < deadline, "{} is still running", self.name);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A binary of this workspace, built beside this test.
-pub(crate) fn binary(name: &str) -> std::path::PathBuf {
-    let mut path = std::env::current_exe().expect("this test has a path");
-    path.pop();
-    path.pop();
-    path.push(name);
-    assert!(
-        path.exists(),
-        "{} is missing: cargo build --workspace builds it",
-        path.display()
-    );
-    path
-}
-
-fn free_address() -> anyhow::Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
-}
-
-/// Waits until `check` answers something, or fails naming what was awaited.
-pub(crate) async fn until<T, F, R>(what: &str, within: Duration, mut check: F) -> anyhow::Result<T>
-where
-    F: FnMut() -> R,
-    R: Future<Output = anyhow::Result<Option<T>>>,
-{
-    let deadline = Instant::now() + within;
-    loop {
-        if let Some(found) = check().await? {
-            return Ok(found);
-        }
-        if Instant::now() > deadline {
-            bail!("gave up after {within:?} waiting until {what}");
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-}
 
 /// Everything one test needs.
 #[derive(Debug)]

@@ -6,6 +6,6 @@
 mod basic_prompting;
 mod faults;
 mod fleet;
-mod flows;
 mod promises;
-mod services;
+
+use flowfleet_tests::{flows, services};

@@ -57,6 +57,7 @@ async fn attempt(inner: &Inner, run: &ClaimedRun, held: &HeldRun) {
     let began = Instant::now();
     let queue = run.queue.as_str();
     metrics::run_started(queue, seconds_between(run.queued_at, Timestamp::now()));
+    inner.journal.begin(run.lease, run.last_seq);
     let (mut reports, reporter) = Reports::new(run.lease, Arc::clone(&inner.live));
     let timeout = Duration::try_from_secs_f64(run.settings.timeout_s)
         .unwrap_or(NEVER)

@@ -21,6 +21,7 @@ use crate::held::{Held, Stop};
 use crate::live::Live;
 use crate::metrics::LEASES_LOST_TOTAL;
 
+mod unheard;
 mod write;
 
 use write::{Checkpoints, Finishes, Releases, write_all};
@@ -60,9 +61,18 @@ pub(crate) struct Journal {
     live: Arc<Live>,
     relay: Relay,
     readiness: Readiness,
-    inbox: Mutex<HashMap<Lease, Pending>>,
+    inbox: Mutex<Inbox>,
     work: Notify,
     room: Semaphore,
+}
+
+/// What waits, and where it will go.
+#[derive(Debug, Default)]
+struct Inbox {
+    pending: HashMap<Lease, Pending>,
+    /// The sequence of the last event that is written of each run, as long as it is executed: only the holder of a lease
+    /// appends to a running run. What comes next names it, so that the store knows a write that it has seen before.
+    last_seq: HashMap<Lease, u64>,
 }
 
 /// What one run has to write.
@@ -95,8 +105,13 @@ impl Journal {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Lease, Pending>> {
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An attempt begins; `last_seq` is the last event of its run.
+    pub(crate) fn begin(&self, lease: Lease, last_seq: u64) {
+        self.lock().last_seq.insert(lease, last_seq);
     }
 
     /// Writes down progress soon. Waits while the inbox is full. Cancel-safe: all of it or nothing is taken.
@@ -110,7 +125,7 @@ impl Journal {
         }
         {
             let mut inbox = self.lock();
-            let pending = inbox.entry(lease).or_default();
+            let pending = inbox.pending.entry(lease).or_default();
             pending.cost += cost as usize;
             pending.nodes.extend(node);
             pending.events.push(event);
@@ -121,7 +136,7 @@ impl Journal {
     /// Writes the end of a run and waits until that is decided.
     pub(crate) async fn end(&self, lease: Lease, end: End) -> Written {
         let (decided, decision) = oneshot::channel();
-        self.lock().entry(lease).or_default().end = Some((end, decided));
+        self.lock().pending.entry(lease).or_default().end = Some((end, decided));
         self.work.notify_one();
         // A journal that is gone has written nothing.
         decision.await.unwrap_or(Written::Refused)
@@ -129,7 +144,11 @@ impl Journal {
 
     /// Drops what a lost lease still had to write.
     pub(crate) fn forget(&self, lease: &Lease) {
-        let forgotten = self.lock().remove(lease);
+        let forgotten = {
+            let mut inbox = self.lock();
+            inbox.last_seq.remove(lease);
+            inbox.pending.remove(lease)
+        };
         self.room.add_permits(forgotten.map_or(0, |pending| pending.cost));
     }
 
@@ -150,6 +169,7 @@ impl Journal {
     /// The next round: at most one entry a run, so the kinds may be written side by side.
     fn take(&self) -> Vec<(Lease, Pending)> {
         let mut inbox = self.lock();
+        let inbox = &mut inbox.pending;
         if inbox.len() <= ROUND {
             return inbox.drain().collect();
         }
@@ -170,7 +190,12 @@ impl Journal {
                 nodes, events, end, ..
             } = pending;
             match end {
-                None => progress.push(Progress { lease, nodes, events }),
+                None => progress.extend(self.after(lease).map(|after_seq| Progress {
+                    lease,
+                    after_seq,
+                    nodes,
+                    events,
+                })),
                 // Checkpoints of a run that ends are not needed any more.
                 Some((End::Finish(mut finish), decided)) => {
                     finish.events = joined(events, finish.events);
@@ -193,12 +218,22 @@ impl Journal {
         self.room.add_permits(cost);
     }
 
+    /// After which sequence the next progress comes; `None` when the lease was forgotten meanwhile.
+    fn after(&self, lease: Lease) -> Option<u64> {
+        self.lock().last_seq.get(&lease).copied()
+    }
+
     async fn write_progress(&self, items: Vec<Progress>) {
         let results = write_all(&Checkpoints(&*self.store), &items, &self.readiness).await;
         let mut committed = Vec::with_capacity(items.len());
         for (item, result) in items.iter().zip(results) {
             match result {
-                Ok(Fenced::Applied { events }) => committed.push(events),
+                Ok(Fenced::Applied { events }) => {
+                    if let Some(last) = self.lock().last_seq.get_mut(&item.lease) {
+                        *last = item.after_seq + events.len() as u64;
+                    }
+                    committed.push(events);
+                }
                 Ok(Fenced::Stale) => self.lost(&item.lease),
                 // Without its checkpoints the run still goes on; its end says how.
                 Err(error) => tracing::error!(%error, run = %item.lease.run, "progress is not written"),
@@ -209,21 +244,17 @@ impl Journal {
 
     async fn write_finishes(&self, items: Vec<Finish>, decided: Vec<oneshot::Sender<Written>>) {
         let store = Finishes(&*self.store);
-        let results = write_all(&store, &items, &self.readiness).await;
-        let mut committed = Vec::with_capacity(items.len());
-        for ((item, result), decided) in items.iter().zip(results).zip(decided) {
-            let result = match result {
-                Err(error) => {
-                    tracing::error!(%error, run = %item.lease.run, "the store refuses a result: the run fails");
-                    let failed = vec![refused(item, &error.to_string())];
-                    let mut again = write_all(&store, &failed, &self.readiness).await;
-                    again.pop().unwrap_or(Err(error))
-                }
-                fine => fine,
-            };
-            decide(item.lease, result, decided, &mut committed);
+        let mut results = write_all(&store, &items, &self.readiness).await;
+        for (item, result) in items.iter().zip(&mut results) {
+            if let Err(error) = result {
+                tracing::error!(%error, run = %item.lease.run, "the store refuses a result: the run fails");
+                let failed = vec![refused(item, &error.to_string())];
+                let again = write_all(&store, &failed, &self.readiness).await.pop();
+                *result = again.unwrap_or_else(|| Err(Arc::clone(error)));
+            }
         }
-        self.live.events(committed);
+        self.decide(items.iter().map(|item| item.lease), results, decided)
+            .await;
     }
 
     async fn write_releases(&self, items: Vec<Release>, decided: Vec<oneshot::Sender<Written>>) {
@@ -232,9 +263,36 @@ impl Journal {
             relay: &self.relay,
         };
         let results = write_all(&store, &items, &self.readiness).await;
-        let mut committed = Vec::with_capacity(items.len());
-        for ((item, result), decided) in items.iter().zip(results).zip(decided) {
-            decide(item.lease, result, decided, &mut committed);
+        self.decide(items.iter().map(|item| item.lease), results, decided)
+            .await;
+    }
+
+    /// What became of ends. One that is stale may have been written by a try that nobody heard of.
+    async fn decide(
+        &self,
+        leases: impl Iterator<Item = Lease>,
+        results: Vec<Result>,
+        decided: Vec<oneshot::Sender<Written>>,
+    ) {
+        let ends: Vec<_> = {
+            let mut inbox = self.lock();
+            let known = |lease| (lease, inbox.last_seq.remove(&lease).unwrap_or(u64::MAX));
+            leases.map(known).collect()
+        };
+        let stale: Vec<_> = ends
+            .iter()
+            .zip(&results)
+            .filter(|(_, result)| matches!(result, Ok(Fenced::Stale)))
+            .map(|(end, _)| *end)
+            .collect();
+        let mut unheard = unheard::written(&*self.store, &stale).await;
+        let mut committed = Vec::with_capacity(ends.len());
+        for (((lease, _), result), decided) in ends.into_iter().zip(results).zip(decided) {
+            let result = match unheard.remove(&lease) {
+                Some(events) => Ok(Fenced::Applied { events }),
+                None => result,
+            };
+            decide(lease, result, decided, &mut committed);
         }
         self.live.events(committed);
     }

@@ -188,6 +188,7 @@ mod tests {
             interruptions: 0,
             queued_at: Timestamp::UNIX_EPOCH,
             trace: None,
+            last_seq: 2,
             checkpoints: Vec::new(),
         }
     }

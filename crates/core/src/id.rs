@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -54,3 +55,33 @@ uuid_id!(
     /// One API key.
     KeyId
 );
+
+impl RunId {
+    /// An id before every run that was made at `at` or later, by the clock of the machine that made it.
+    pub fn before(at: Timestamp) -> Self {
+        let millis = u128::try_from(at.as_millisecond()).unwrap_or(0);
+        Self(Uuid::from_u128(millis << 80))
+    }
+
+    /// When the machine that made it made it, to the millisecond.
+    pub fn made_at(self) -> Timestamp {
+        let millis = i64::try_from(self.0.as_u128() >> 80).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_the_time_they_were_made() {
+        let earlier = Timestamp::now() - std::time::Duration::from_secs(1);
+        let id = RunId::generate();
+        let made = id.made_at();
+        assert!(made > earlier && made <= Timestamp::now());
+        assert!(RunId::before(made) < id);
+        assert!(RunId::before(made + std::time::Duration::from_millis(1)) > id);
+        assert_eq!(RunId::before(Timestamp::MIN).0, Uuid::nil());
+    }
+}

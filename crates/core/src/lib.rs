@@ -9,6 +9,10 @@ pub mod clock;
 pub mod error;
 pub mod event;
 pub mod flow;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
+pub mod history;
 pub mod id;
 pub mod lease;
 pub mod limits;

@@ -6,6 +6,7 @@
 //! and that nobody uses does not run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::component::Kind;
 use crate::document::{self, RawEdge, RawNode};
@@ -249,7 +250,7 @@ fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
         }
         plan.wanted.push(wanted);
         let params = params::from_fields(&node.fields);
-        plan.params.push(params);
+        plan.params.push(Arc::new(params));
     }
     for index in (0..plan.nodes.len()).filter(|index| plan.included[*index]) {
         let missing = params::missing(plan, index, &plan.nodes[index].fields, &plan.params[index]);

@@ -38,13 +38,63 @@ pub(crate) enum Param {
     Edges(Vec<Value>),
 }
 
+/// The parameters of one execution. What the flow says is shared by all its runs; a run has only what it puts over
+/// that as its own.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Params {
+    shared: Arc<BTreeMap<String, Param>>,
+    /// `None` hides a shared one.
+    own: BTreeMap<String, Option<Param>>,
+}
+
+impl Params {
+    pub(crate) fn over(shared: &Arc<BTreeMap<String, Param>>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            own: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Param> {
+        match self.own.get(name) {
+            Some(own) => own.as_ref(),
+            None => self.shared.get(name),
+        }
+    }
+
+    pub(crate) fn contains_key(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    pub(crate) fn insert(&mut self, name: impl Into<String>, param: Param) {
+        self.own.insert(name.into(), Some(param));
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.own.insert(name.to_owned(), None);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Param)> {
+        let shared = self
+            .shared
+            .iter()
+            .filter(|(name, _)| !self.own.contains_key(*name))
+            .map(|(name, param)| (name.as_str(), param));
+        let own = self
+            .own
+            .iter()
+            .filter_map(|(name, param)| Some((name.as_str(), param.as_ref()?)));
+        shared.chain(own)
+    }
+}
+
 /// One execution of one node.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeCall {
     pub id: String,
     pub display_name: String,
     pub kind: Kind,
-    pub params: BTreeMap<String, Param>,
+    pub params: Params,
     /// Names of the outputs to compute: those on a connected edge, or all when none is connected.
     pub wanted: Vec<String>,
 }

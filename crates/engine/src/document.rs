@@ -47,6 +47,9 @@ pub(crate) struct RawEdge {
     pub(crate) target: String,
     pub(crate) source_handle: Object,
     pub(crate) target_handle: Object,
+    /// Where the handles stand: in the edge's data, or beside it.
+    pub(crate) source_place: String,
+    pub(crate) target_place: String,
 }
 
 /// A document's content.
@@ -281,17 +284,20 @@ fn parse_edge(edge: Json, pointer: String, problems: &mut Problems) -> Option<Ra
         let parsed = handle.and_then(parse_handle);
         if parsed.is_none() {
             problems.push(
-                place,
+                place.clone(),
                 None,
                 format!("the edge from {source} to {target} has no readable handle here"),
             );
         }
-        parsed
+        parsed.map(|handle| (handle, place))
     };
-    let (source_handle, target_handle) = (side("sourceHandle", problems), side("targetHandle", problems));
+    let (source_side, target_side) = (side("sourceHandle", problems), side("targetHandle", problems));
+    let ((source_handle, source_place), (target_handle, target_place)) = (source_side?, target_side?);
     Some(RawEdge {
-        source_handle: source_handle?,
-        target_handle: target_handle?,
+        source_handle,
+        target_handle,
+        source_place,
+        target_place,
         pointer,
         source,
         target,

@@ -31,18 +31,18 @@ pub(crate) fn check(
             ),
             None => format!("the edge from {from_id} to {to_id} names no field"),
         };
-        problems.push(place(raw, "targetHandle/fieldName"), Some(to_id), detail);
+        problems.push(child(&raw.target_place, "fieldName"), Some(to_id), detail);
         return None;
     };
     let Some(output_name) = output_name(raw, from) else {
         let detail = format!("the edge from {from_id} to {to_id} names no output");
-        problems.push(place(raw, "sourceHandle/name"), Some(from_id), detail);
+        problems.push(child(&raw.source_place, "name"), Some(from_id), detail);
         return None;
     };
     let Some(output) = from.output(&output_name) else {
         let known = list(from.outputs.iter().map(|output| output.name.as_str()));
         let detail = format!("{from_id} has no output {output_name}; it has {known}");
-        problems.push(place(raw, "sourceHandle/name"), Some(from_id), detail);
+        problems.push(child(&raw.source_place, "name"), Some(from_id), detail);
         return None;
     };
     let Some(declared) = to.fields.get(field) else {
@@ -53,12 +53,12 @@ pub(crate) fn check(
                 .filter(|name| *name != "code"),
         );
         let detail = format!("{to_id} has no field {field}; it has {known}");
-        problems.push(place(raw, "targetHandle/fieldName"), Some(to_id), detail);
+        problems.push(child(&raw.target_place, "fieldName"), Some(to_id), detail);
         return None;
     };
     if declared.kind == "code" || field == "code" {
         let detail = format!("the edge from {from_id} goes into the code of {to_id}");
-        problems.push(place(raw, "targetHandle/fieldName"), Some(to_id), detail);
+        problems.push(child(&raw.target_place, "fieldName"), Some(to_id), detail);
         return None;
     }
     let given = types_of(&raw.source_handle, "output_types").filter(|types| !types.is_empty());
@@ -102,11 +102,6 @@ fn output_name(raw: &RawEdge, from: &Node) -> Option<String> {
             _ => None,
         },
     }
-}
-
-fn place(raw: &RawEdge, path: &str) -> String {
-    path.split('/')
-        .fold(child(&raw.pointer, "data"), |pointer, key| child(&pointer, key))
 }
 
 fn types_of(handle: &Object, key: &str) -> Option<Vec<String>> {

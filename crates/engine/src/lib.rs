@@ -13,6 +13,9 @@ mod components;
 mod document;
 mod edge;
 mod execute;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod graph;
 mod group;
 mod known;

@@ -1,6 +1,7 @@
 //! A compiled flow: immutable, shared by every run of it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +79,7 @@ pub struct Plan {
     /// Which nodes a run executes.
     pub(crate) included: Vec<bool>,
     /// Parameters before edges and tweaks, by node.
-    pub(crate) params: Vec<BTreeMap<String, Param>>,
+    pub(crate) params: Vec<Arc<BTreeMap<String, Param>>>,
     /// Required fields that only a tweak can fill, by node.
     pub(crate) missing: BTreeMap<NodeIdx, Vec<String>>,
     /// Nodes by id, and by display name (the last in the document, as in Langflow).

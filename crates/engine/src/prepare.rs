@@ -1,10 +1,11 @@
 //! One run's view of a plan: tweaks, input and session applied, and the parameters of each node when its turn comes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use crate::component::{NodeCall, NodeError, NodeOutput, Param};
+use crate::component::{NodeCall, NodeError, NodeOutput, Param, Params};
 use crate::graph::NodeIdx;
 use crate::node::Field;
 use crate::params;
@@ -29,7 +30,7 @@ pub(crate) struct Prepared {
     receivers: Vec<NodeIdx>,
     overrides: Overrides,
     /// Parameters of the nodes that have overrides.
-    params: BTreeMap<NodeIdx, BTreeMap<String, Param>>,
+    params: BTreeMap<NodeIdx, Arc<BTreeMap<String, Param>>>,
 }
 
 impl Prepared {
@@ -45,7 +46,7 @@ impl Prepared {
         let outputs = outputs(plan, request)?;
         let params = overrides
             .iter()
-            .map(|(node, fields)| (*node, overridden(plan, *node, fields)))
+            .map(|(node, fields)| (*node, Arc::new(overridden(plan, *node, fields))))
             .collect();
         let session = request
             .session_id
@@ -109,7 +110,7 @@ impl Prepared {
         changed.or_else(|| plan.nodes[node].fields.get(name))
     }
 
-    fn base<'a>(&'a self, plan: &'a Plan, node: NodeIdx) -> &'a BTreeMap<String, Param> {
+    fn base<'a>(&'a self, plan: &'a Plan, node: NodeIdx) -> &'a Arc<BTreeMap<String, Param>> {
         self.params.get(&node).unwrap_or(&plan.params[node])
     }
 
@@ -121,16 +122,13 @@ impl Prepared {
         variables: &Environment,
         ended: impl Fn(NodeIdx) -> Option<&'o NodeOutput>,
     ) -> Result<NodeCall, NodeError> {
-        let mut params = self.base(plan, node).clone();
+        let mut params = Params::over(self.base(plan, node));
         self.load_variables(plan, node, variables, &mut params)?;
         if let Some(input) = self.input.as_ref().filter(|_| self.receivers.contains(&node)) {
-            params.insert(INPUT_FIELD.to_owned(), Param::Field(Json::String(input.clone())));
+            params.insert(INPUT_FIELD, Param::Field(Json::String(input.clone())));
         }
         if params.contains_key(SESSION_FIELD) {
-            params.insert(
-                SESSION_FIELD.to_owned(),
-                Param::Field(Json::String(self.session_id.clone())),
-            );
+            params.insert(SESSION_FIELD, Param::Field(Json::String(self.session_id.clone())));
         }
         self.feed(plan, node, &mut params, ended)?;
         let found = &plan.nodes[node];
@@ -153,7 +151,7 @@ impl Prepared {
         plan: &Plan,
         node: NodeIdx,
         variables: &Environment,
-        params: &mut BTreeMap<String, Param>,
+        params: &mut Params,
     ) -> Result<(), NodeError> {
         for name in plan.nodes[node].fields.keys() {
             let Some(field) = self.field(plan, node, name).filter(|field| field.load_from_db) else {
@@ -185,7 +183,7 @@ impl Prepared {
                     retryable: false,
                 });
             };
-            params.insert(name.clone(), Param::Field(Json::String(value)));
+            params.insert(name.as_str(), Param::Field(Json::String(value)));
         }
         Ok(())
     }
@@ -196,7 +194,7 @@ impl Prepared {
         &self,
         plan: &Plan,
         node: NodeIdx,
-        params: &mut BTreeMap<String, Param>,
+        params: &mut Params,
         ended: impl Fn(NodeIdx) -> Option<&'o NodeOutput>,
     ) -> Result<(), NodeError> {
         let mut fed: BTreeMap<&str, Param> = BTreeMap::new();
@@ -220,8 +218,8 @@ impl Prepared {
         }
         for (name, param) in fed {
             match param {
-                Param::Field(Json::Null) => drop(params.remove(name)),
-                param => drop(params.insert(name.to_owned(), param)),
+                Param::Field(Json::Null) => params.remove(name),
+                param => params.insert(name, param),
             }
         }
         Ok(())
@@ -245,7 +243,7 @@ fn value_of(output: &NodeOutput, plan: &Plan, node: NodeIdx, name: &str) -> Resu
 }
 
 fn overridden(plan: &Plan, node: NodeIdx, fields: &BTreeMap<String, Field>) -> BTreeMap<String, Param> {
-    let mut params = plan.params[node].clone();
+    let mut params = BTreeMap::clone(&plan.params[node]);
     for (name, field) in fields {
         match params::resolve(name, field) {
             Some(value) => drop(params.insert(name.clone(), Param::Field(value))),

@@ -6,6 +6,9 @@
 pub mod admin;
 pub mod backoff;
 pub mod exit;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod health;
 pub mod metrics;
 pub mod payload;

@@ -109,6 +109,26 @@ pub fn load_from<T>(
 where
     T: DeserializeOwned + Serialize + Default,
 {
+    let Some(path) = file else {
+        return layered(None, environment, flags);
+    };
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        variable: None,
+        source,
+    })?;
+    layered(Some((path, &text)), environment, flags)
+}
+
+/// [`load_from`] with the text of the file.
+pub(crate) fn layered<T>(
+    file: Option<(&Path, &str)>,
+    environment: &dyn Fn(&str) -> Option<String>,
+    flags: Table,
+) -> Result<T, ConfigError>
+where
+    T: DeserializeOwned + Serialize + Default,
+{
     let known =
         serde_json::to_value(T::default()).map_err(|error| ConfigError::Defaults(error.to_string()))?;
     let mut layers = Layers::<T> {
@@ -116,12 +136,7 @@ where
         origins: BTreeMap::new(),
         kind: std::marker::PhantomData,
     };
-    if let Some(path) = file {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_owned(),
-            variable: None,
-            source,
-        })?;
+    if let Some((path, text)) = file {
         let table: Table = text
             .parse()
             .map_err(|error: toml::de::Error| ConfigError::Syntax {

@@ -75,10 +75,23 @@ impl Locked {
 }
 
 impl Batch {
-    /// Progress under a lease: events and checkpoints, the state stays.
+    /// Progress under a lease: events and checkpoints, the state stays. Nobody else appends to a running run, so the
+    /// sequence after which it comes says whether it was written before.
     pub(crate) fn checkpoint(&mut self, run: &mut Locked, progress: &Progress) -> Result<Fenced, Error> {
         if !run.holds(&progress.lease) {
             return Ok(Fenced::Stale);
+        }
+        let (after, last) = (progress.after_seq, run.last_seq);
+        if last != after {
+            let events = events::sequence(run.id, after, progress.events.clone());
+            if last > after && last - after >= events.len() as u64 {
+                return Ok(Fenced::Applied { events });
+            }
+            return Err(Error::Data(format!(
+                "progress of run {} comes after event {after} with {} events, and the last event is {last}",
+                run.id,
+                events.len()
+            )));
         }
         let events = self.append(run, progress.events.clone())?;
         self.keep(run, &progress.nodes)?;

@@ -10,6 +10,7 @@ mod change;
 mod columns;
 mod error;
 mod events;
+mod history;
 mod leased;
 mod metered;
 pub mod metrics;
@@ -23,7 +24,6 @@ use std::sync::Arc;
 
 use flowfleet_core::port::{Page, Store};
 use flowfleet_core::{Kind, PortError};
-use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 use crate::error::Error;
@@ -34,6 +34,8 @@ const LIST_LIMIT: u32 = 1_000;
 const EVENTS_LIMIT: u32 = 10_000;
 /// Runs one call of upkeep touches at most.
 const UPKEEP_LIMIT: u32 = 10_000;
+/// Histories read at once.
+const HISTORY_LIMIT: u32 = 1_000;
 /// Keys of a tenant that are listed.
 const KEYS_LIMIT: i64 = 10_000;
 
@@ -90,14 +92,16 @@ fn migrations(all: &[(i64, &'static str, &'static str)]) -> Migrator {
             version,
             description.into(),
             MigrationType::Simple,
-            SqlStr::from_static(statements),
+            statements.into(),
             false,
         )
     });
-    let mut migrator = Migrator::with_migrations(all.collect());
-    // A newer program of the fleet may have migrated further.
-    migrator.set_ignore_missing(true);
-    migrator
+    Migrator {
+        migrations: all.collect(),
+        // A newer program of the fleet may have migrated further.
+        ignore_missing: true,
+        ..Migrator::DEFAULT
+    }
 }
 
 /// Whether the newest migration that ran is one this program can work with. A newer one is: migrations only

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use flowfleet_core::history::Stray;
 use flowfleet_core::port::{
-    Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, KeyRecord, KeyStore,
-    Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result, RunFilter, RunStore,
-    Submission, Upkeep, UsedKey,
+    Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, Histories, HistoryStore,
+    KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result,
+    RunFilter, RunStore, Submission, Upkeep, UsedKey,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{FlowName, FlowVersion, KeyId, Lease, QueueName, RunEvent, RunId, Tenant, WorkerId};
@@ -141,6 +142,29 @@ impl<S: Upkeep> Upkeep for Metered<S> {
 
     async fn migrate(&self) -> Result<u32> {
         timed("migrate", self.0.migrate()).await
+    }
+}
+
+#[async_trait]
+impl<S: HistoryStore> HistoryStore for Metered<S> {
+    async fn histories(&self, after: Option<RunId>, limit: u32) -> Result<Histories> {
+        timed("histories", self.0.histories(after, limit)).await
+    }
+
+    async fn histories_of(&self, runs: &[RunId]) -> Result<Histories> {
+        timed("histories_of", self.0.histories_of(runs)).await
+    }
+
+    async fn unfinished(&self, slack: Duration, limit: u32) -> Result<Vec<RunId>> {
+        timed("unfinished", self.0.unfinished(slack, limit)).await
+    }
+
+    async fn strays(&self, after: Option<RunId>, upto: Option<RunId>, limit: u32) -> Result<Vec<Stray>> {
+        timed("strays", self.0.strays(after, upto, limit)).await
+    }
+
+    async fn runs_after(&self, after: Option<RunId>) -> Result<u64> {
+        timed("runs_after", self.0.runs_after(after)).await
     }
 }
 

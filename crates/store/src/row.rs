@@ -12,11 +12,11 @@ use crate::columns::columns;
 use crate::error::Error;
 use crate::value::{Id, Time};
 
-fn unsigned<N: TryFrom<i64>>(what: &str, number: i64) -> Result<N, Error> {
+pub(crate) fn unsigned<N: TryFrom<i64>>(what: &str, number: i64) -> Result<N, Error> {
     N::try_from(number).map_err(|_| Error::Data(format!("{what} is {number}")))
 }
 
-fn parse<T: FromStr>(what: &str, text: &str) -> Result<T, Error> {
+pub(crate) fn parse<T: FromStr>(what: &str, text: &str) -> Result<T, Error> {
     text.parse()
         .map_err(|_| Error::Data(format!("{what} is {text:?}")))
 }
@@ -184,6 +184,7 @@ columns! {
         attempt: i32,
         epoch: i64,
         interruptions: i32,
+        last_seq: i64,
         queued_at: Option<Time>,
         settings: String,
         session_id: Option<String>,
@@ -223,6 +224,7 @@ impl ClaimRow {
             interruptions: unsigned("interruptions", self.interruptions.into())?,
             queued_at: queued_at.stamp(),
             trace: json(self.trace.as_deref())?,
+            last_seq: unsigned("last_seq", self.last_seq)?,
             checkpoints,
         })
     }

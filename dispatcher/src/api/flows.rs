@@ -146,7 +146,7 @@ pub(crate) async fn put_flow(
     get, path = "/v1/flows", tag = "flows",
     params(
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
-        ("limit" = Option<u32>, Query, description = "1 to 1000, 50 when absent"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "50 when absent"),
     ),
     responses((status = 200, description = "One page", body = FlowList)),
 )]
@@ -237,7 +237,8 @@ pub(crate) async fn get_flow_version(
     let document = app.store.flow_document(&caller.tenant, &record.flow).await?;
     let document = document
         .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
-        .and_then(|text| RawValue::from_string(text).ok())
+        // The compiler takes a byte order mark, JSON does not.
+        .and_then(|text| RawValue::from_string(text.trim_start_matches('\u{feff}').to_owned()).ok())
         .ok_or_else(Problem::internal)?;
     Ok(Json(FlowDocument {
         flow: record.into(),

@@ -216,7 +216,7 @@ pub(crate) async fn revoke_key(
     get, path = "/v1/audit", tag = "admin",
     params(
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before"),
-        ("limit" = Option<u32>, Query, description = "1 to 1000, 50 when absent"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "50 when absent"),
     ),
     responses((status = 200, description = "One page", body = AuditList)),
 )]

@@ -3,6 +3,7 @@
 //! Each call is one function beside its OpenAPI description, so that a mounted route without a description cannot
 //! exist. Errors become statuses in [`problem`] only.
 
+mod answers;
 pub(crate) mod auth;
 pub(crate) mod body;
 mod docs;
@@ -59,6 +60,7 @@ pub(crate) fn router(app: Shared) -> anyhow::Result<Router> {
         .routes(routes!(docs::landing))
         .split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    answers::describe(&mut document);
     let rendered = Rendered(serde_json::to_vec(&document)?.into());
     Ok(router
         .fallback(no_such_path)

@@ -1,6 +1,6 @@
 //! Query strings, parsed strictly: unknown and repeated parameters are refused by name.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -8,6 +8,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use flowfleet_core::Labels;
 use sha2::{Digest, Sha256};
 
 use super::problem::{Code, Problem};
@@ -185,7 +186,7 @@ impl Scope {
 
 /// Labels as queries give them: `key:value`, each key once.
 pub(crate) fn labels(values: Vec<String>) -> Result<Vec<(String, String)>, Problem> {
-    let mut seen = HashMap::new();
+    let mut seen = BTreeMap::new();
     let mut labels = Vec::with_capacity(values.len());
     for value in values {
         let Some((key, wanted)) = value.split_once(':') else {
@@ -193,11 +194,13 @@ pub(crate) fn labels(values: Vec<String>) -> Result<Vec<(String, String)>, Probl
                 "query parameter \"label\" must look like key:value".to_owned(),
             ));
         };
-        if seen.insert(key.to_owned(), ()).is_some() {
+        if seen.insert(key.to_owned(), wanted.to_owned()).is_some() {
             return Err(refuse(format!("label {key:?} is asked for twice")));
         }
         labels.push((key.to_owned(), wanted.to_owned()));
     }
+    // What no run may carry is a mistake, and PostgreSQL refuses some of it.
+    Labels::try_from(seen).map_err(|error| refuse(format!("query parameter \"label\": {error}")))?;
     Ok(labels)
 }
 
@@ -234,7 +237,9 @@ mod tests {
         for text in ["wait_s=-1", "wait_s=301", "wait_s=NaN", "wait_s=inf", "wait_s=x"] {
             assert!(Query::parse(text).unwrap().wait(300).is_err(), "{text}");
         }
-        assert!(labels(vec!["nocolon".into()]).is_err());
+        for bad in ["nocolon", ":v", "k:\0", "a b:v"] {
+            assert!(labels(vec![bad.into()]).is_err(), "{bad}");
+        }
         assert_eq!(
             labels(vec!["k:v:w".into()]).unwrap(),
             [("k".to_owned(), "v:w".to_owned())]

@@ -29,7 +29,10 @@ const MAX_VARIABLES: usize = 100;
 #[serde(deny_unknown_fields)]
 pub(crate) struct SubmitRun {
     /// `name` for the newest version, or `name@3`.
-    #[schema(example = "hello-prompt")]
+    #[schema(
+        example = "hello-prompt",
+        pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(@[0-9]+)?$"
+    )]
     pub flow: String,
     /// Text, or an object: its `input_value`, or all of it as JSON text.
     #[serde(default)]
@@ -41,32 +44,41 @@ pub(crate) struct SubmitRun {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variables: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255)]
     pub session_id: Option<String>,
     /// The pool of workers: `default` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub queue: Option<String>,
     /// `high`, `normal` or `low`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(high|normal|low)$")]
     pub priority: Option<String>,
     /// Not before this time (RFC 3339). Excludes `delay_s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub run_at: Option<String>,
     /// Not before this many seconds from now. Excludes `run_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
     pub delay_s: Option<f64>,
     /// Longest execution of one attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(exclusive_minimum = 0)]
     pub timeout_s: Option<f64>,
     /// A run that has not started this long after it was due is expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(exclusive_minimum = 0)]
     pub expires_in_s: Option<f64>,
     /// Attempts at most, the first included. Interruptions by lost machines do not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
     pub max_attempts: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryBody>,
     /// The same key and body answer with the same run; so does the header `Idempotency-Key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200)]
     pub idempotency_key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
@@ -102,6 +114,16 @@ pub(crate) enum Start {
     Now,
     At(Timestamp),
     In(Duration),
+}
+
+impl Start {
+    /// Whether times reckoned from this start depend on what time it is `now`.
+    pub(crate) fn is_relative(self, now: Timestamp) -> bool {
+        match self {
+            Self::Now | Self::In(_) => true,
+            Self::At(at) => at <= now,
+        }
+    }
 }
 
 /// A submission that is well-formed; whether its flow exists and accepts it is not known yet.

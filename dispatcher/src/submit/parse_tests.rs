@@ -96,6 +96,9 @@ fn times_table() {
         (Some(future), Some(future + minute))
     );
     assert_eq!(times(Start::In(minute), None, now), (Some(future), None));
+    let relative =
+        [Start::Now, Start::In(minute), Start::At(past), Start::At(future)].map(|s| s.is_relative(now));
+    assert_eq!(relative, [true, true, true, false]);
 }
 
 #[test]

@@ -34,7 +34,10 @@ pub(crate) fn draft(
             .map(|problem| ErrorItem::new(problem.pointer, format!("{} ({})", problem.detail, error.code)))
             .collect(),
     })?;
-    let (run_at, expires_at) = times(wanted.start, wanted.expires_in, Timestamp::now());
+    let now = Timestamp::now();
+    let (run_at, expires_at) = times(wanted.start, wanted.expires_in, now);
+    // The store shifts times that are relative, so that this machine's clock decides nothing.
+    let reckoned_at = wanted.start.is_relative(now).then_some(now);
     let Request {
         input,
         tweaks,
@@ -54,6 +57,7 @@ pub(crate) fn draft(
         labels: wanted.labels,
         run_at,
         expires_at,
+        reckoned_at,
         idempotency: wanted.idempotency,
         trace,
         replay_of: None,

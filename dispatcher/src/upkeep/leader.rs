@@ -3,7 +3,7 @@
 use flowfleet_core::port::Leadership;
 use tokio_util::sync::CancellationToken;
 
-use super::{Upkeep, gauges, pause, reaper, reconciler, scheduler, seconds, sweep};
+use super::{Upkeep, audit, gauges, pause, reaper, reconciler, scheduler, seconds, sweep};
 use crate::metrics::LEADER;
 
 const ROLE: &str = "dispatcher";
@@ -35,6 +35,7 @@ async fn lead(upkeep: &Upkeep, mut leadership: Box<dyn Leadership>, stop: &Cance
             scheduler::run(upkeep, &over),
             reconciler::run(upkeep, &over),
             gauges::run(upkeep, &over),
+            audit::run(upkeep, &over),
         )
     };
     let watch = async {

@@ -1,6 +1,7 @@
 //! What one dispatcher does for all: it sweeps the outbox, reaps leases, promotes and expires runs, reconciles the
-//! broker with the store, and sets the gauges. Only the leader does; two at once would be harmless.
+//! broker with the store, sets the gauges, and checks the history. Only the leader does; two at once would be harmless.
 
+mod audit;
 mod gauges;
 pub(crate) mod leader;
 mod reaper;

@@ -65,8 +65,10 @@ async fn progress(server: &Server, lease: Lease, nodes: &[&str]) -> Vec<RunEvent
         at: jiff::Timestamp::now(),
         data: json!({"node": node}),
     });
+    let read = server.store.histories_of(&[lease.run]).await.unwrap();
     let progress = Progress {
         lease,
+        after_seq: read.runs[0].last_seq,
         nodes: Vec::new(),
         events: events.collect(),
     };

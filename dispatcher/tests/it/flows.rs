@@ -194,3 +194,16 @@ async fn requests_that_ask_at_once_share_one_plan() {
     assert!(answers.iter().all(|(status, _)| *status == StatusCode::ACCEPTED));
     assert_eq!(reads().await - before, 1);
 }
+
+/// Editors on Windows write one; JSON does not know it.
+#[tokio::test]
+async fn a_flow_with_a_byte_order_mark_is_stored_and_shown() {
+    let server = Server::start().await;
+    let body = format!("\u{feff}{HELLO}");
+    let put = server.request(Method::PUT, "/v1/flows/marked").body(body);
+    let (status, _) = answer(put.send().await.unwrap()).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let (status, shown) = server.get("/v1/flows/marked/versions/1").await;
+    assert_eq!(status, StatusCode::OK, "{shown}");
+    assert_eq!(shown["document"], serde_json::from_str::<Value>(HELLO).unwrap());
+}

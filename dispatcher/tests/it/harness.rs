@@ -45,6 +45,8 @@ pub(crate) fn quick() -> Intervals {
         reconcile_s: 0.1,
         reconcile_age_s: 0.1,
         gauges_s: 0.05,
+        audit_s: 0.05,
+        audit_runs: 1_000,
     }
 }
 

@@ -292,3 +292,34 @@ async fn a_drain_lets_waiting_requests_and_streams_end() {
     assert_eq!((status, body["state"].as_str()), (StatusCode::OK, Some("queued")));
     server.stop().await;
 }
+
+/// What the layers around the calls answer is described once and stands at every call.
+#[tokio::test]
+async fn every_call_describes_who_may_make_it_and_how_it_is_refused() {
+    let server = Server::start().await;
+    let (_, document) = server.get("/openapi.json").await;
+    let (mut open, mut secured) = (0, 0);
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let has = |status: &str| operation["responses"].get(status).is_some();
+            let closed = path.starts_with("/v1/");
+            let has_body = operation.get("requestBody").is_some();
+            for (status, expected) in [
+                ("401", closed),
+                ("403", closed),
+                ("422", closed),
+                ("413", has_body),
+            ] {
+                assert_eq!(has(status), expected, "{method} {path} {status}");
+            }
+            *(if closed { &mut secured } else { &mut open }) += 1;
+        }
+    }
+    assert!(open >= 6 && secured >= 20, "{open} {secured}");
+    let reference = &document["paths"]["/v1/runs"]["get"]["responses"]["401"]["$ref"];
+    assert!(
+        document
+            .pointer(reference.as_str().unwrap().trim_start_matches('#'))
+            .is_some()
+    );
+}

@@ -12,9 +12,9 @@ use flowfleet_runtime::{Readiness, Relay};
 
 use crate::metrics::JOURNAL_BATCH_SIZE;
 
-/// How long one write may take before it counts as failed. If it was committed after all, the fence makes the second
-/// try harmless.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long one write may take before it counts as failed. If it was committed after all, the second try
+/// changes nothing: progress says after which event it comes, ends are fenced.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One kind of write.
 #[async_trait]

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flowfleet_core::RunState;
-use flowfleet_core::event::EventKind;
-use flowfleet_core::port::RunStore as _;
+use flowfleet_core::event::{EventKind, RunEvent};
+use flowfleet_core::history::{SLACK, check};
+use flowfleet_core::port::{HistoryStore as _, Live, LiveStream, RunStore as _};
 use flowfleet_core::run::{EndedBecause, RunErrorKind};
 use flowfleet_mock_model as mock;
 use flowfleet_runtime::payload::hex_sha256;
+use futures::StreamExt as _;
 
 use crate::flows::{answer, chain};
-use crate::rig::{Rig, settings};
+use crate::rig::{DEADLINE, Rig, settings};
 
 fn slow(latency_ms: u64) -> mock::Config {
     mock::Config {
@@ -253,4 +255,76 @@ async fn a_result_that_the_store_refuses_fails_its_run() {
         let view = rig.state(id, RunState::Failed).await;
         assert_eq!(view.error.unwrap().code, "result_refused");
     }
+}
+
+/// Each write under a lease is carried out, its answer lost, and the write repeated.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_lost_repeat_no_event() {
+    let rig = Rig::new(slow(50)).await;
+    let worker = rig.worker(|config| config.slots = 1).await;
+    let flow = rig.flow(&chain(2)).await;
+    rig.store.unheard.store(true, Ordering::SeqCst);
+    let run = rig.run(&flow, "x");
+    let mut live = rig.bus.subscribe(run.id).await.unwrap();
+    let id = rig.submit_one(run).await;
+    rig.state(id, RunState::Succeeded).await;
+
+    let events = rig.events(id).await;
+    let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
+    use EventKind::{NodeFinished, NodeStarted, RunQueued, RunStarted, RunSucceeded};
+    let node = [NodeStarted, NodeFinished];
+    assert_eq!(
+        kinds,
+        [
+            &[RunQueued, RunStarted][..],
+            &node,
+            &node,
+            &node,
+            &node,
+            &[RunSucceeded]
+        ]
+        .concat()
+    );
+    // Listeners heard of each of them, of the end too, once and in order.
+    assert_eq!(heard(&mut live, events.len() - 2).await, events[2..]);
+    drop(worker);
+    let read = rig.store.histories_of(&[id]).await.unwrap();
+    assert_eq!(check(&read.runs[0], read.now, SLACK), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_handed_back_once_though_the_answer_is_lost() {
+    let rig = Rig::new(slow(60_000)).await;
+    let worker = rig.worker(|config| config.slots = 1).await;
+    let flow = rig.flow(&chain(1)).await;
+    rig.store.unheard.store(true, Ordering::SeqCst);
+    let run = rig.run(&flow, "x");
+    let mut live = rig.bus.subscribe(run.id).await.unwrap();
+    let id = rig.submit_one(run).await;
+    rig.event(id, NodeStarted, 2).await;
+    worker.shutdown.drain();
+    worker.ended(DEADLINE).await;
+
+    let events = rig.events(id).await;
+    let kinds: Vec<_> = events[2..].iter().map(|event| event.kind).collect();
+    use EventKind::{NodeFinished, NodeStarted, RunInterrupted, RunQueued};
+    let expected = [NodeStarted, NodeFinished, NodeStarted, RunInterrupted, RunQueued];
+    assert_eq!(kinds, expected);
+    assert_eq!(heard(&mut live, expected.len()).await, events[2..]);
+    let read = rig.store.histories_of(&[id]).await.unwrap();
+    assert_eq!(check(&read.runs[0], read.now, SLACK), []);
+}
+
+/// The next stored events that a listener hears of, at least `count`.
+async fn heard(live: &mut LiveStream, count: usize) -> Vec<RunEvent> {
+    let mut heard = Vec::new();
+    let listening = async {
+        while heard.len() < count {
+            if let Live::Events { events } = live.next().await.expect("the stream lasts") {
+                heard.extend(events);
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, listening).await.unwrap();
+    heard
 }

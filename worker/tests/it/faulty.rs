@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use flowfleet_core::error::{Kind, PortError};
 use flowfleet_core::event::RunEvent;
+use flowfleet_core::history::Stray;
 use flowfleet_core::port::{
-    Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, KeyRecord, KeyStore,
-    Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result, RunFilter, RunStore,
-    Store, Submission, Upkeep, UsedKey,
+    Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, Histories, HistoryStore,
+    KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result,
+    RunFilter, RunStore, Store, Submission, Upkeep, UsedKey,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{FlowName, FlowVersion, KeyId, Lease, QueueName, RunId, Tenant, WorkerId};
@@ -27,6 +28,9 @@ pub(crate) struct Faulty {
     pub(crate) lost: AtomicBool,
     /// Batches of more than one finish are refused, and so is every finish that has an output.
     pub(crate) refuse_finish: AtomicBool,
+    /// Every other call that writes under leases is carried out, and its caller hears that the store is away.
+    pub(crate) unheard: AtomicBool,
+    calls: AtomicU32,
     /// Runs held right now, and the most that ever were.
     running: AtomicUsize,
     pub(crate) most_running: AtomicUsize,
@@ -41,6 +45,8 @@ impl Faulty {
             away: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             refuse_finish: AtomicBool::new(false),
+            unheard: AtomicBool::new(false),
+            calls: AtomicU32::new(0),
             running: AtomicUsize::new(0),
             most_running: AtomicUsize::new(0),
             finishes: AtomicU32::new(0),
@@ -56,6 +62,19 @@ impl Faulty {
             ));
         }
         Ok(())
+    }
+
+    /// The answer to a call that was carried out.
+    fn heard<T>(&self, operation: &'static str, answer: T) -> Result<T> {
+        if self.unheard.load(Ordering::SeqCst) && self.calls.fetch_add(1, Ordering::SeqCst).is_multiple_of(2)
+        {
+            return Err(PortError::new(
+                Kind::Retryable,
+                operation,
+                "the test lost the answer",
+            ));
+        }
+        Ok(answer)
     }
 
     fn ended(&self, fenced: &[Fenced]) {
@@ -88,7 +107,7 @@ impl LeaseStore for Faulty {
 
     async fn checkpoint(&self, progress: &[Progress]) -> Result<Vec<Fenced>> {
         self.there("checkpoint")?;
-        self.inner.checkpoint(progress).await
+        self.heard("checkpoint", self.inner.checkpoint(progress).await?)
     }
 
     async fn finish(&self, runs: &[Finish]) -> Result<Vec<Fenced>> {
@@ -100,14 +119,14 @@ impl LeaseStore for Faulty {
         let fenced = self.inner.finish(runs).await?;
         self.finishes.fetch_add(1, Ordering::SeqCst);
         self.ended(&fenced);
-        Ok(fenced)
+        self.heard("finish", fenced)
     }
 
     async fn release(&self, runs: &[Release]) -> Result<(Vec<Fenced>, Option<OutboxRow>)> {
         self.there("release")?;
         let (fenced, outbox) = self.inner.release(runs).await?;
         self.ended(&fenced);
-        Ok((fenced, outbox))
+        self.heard("release", (fenced, outbox))
     }
 }
 
@@ -194,6 +213,29 @@ impl Upkeep for Faulty {
 
     async fn migrate(&self) -> Result<u32> {
         self.inner.migrate().await
+    }
+}
+
+#[async_trait]
+impl HistoryStore for Faulty {
+    async fn histories(&self, after: Option<RunId>, limit: u32) -> Result<Histories> {
+        self.inner.histories(after, limit).await
+    }
+
+    async fn histories_of(&self, runs: &[RunId]) -> Result<Histories> {
+        self.inner.histories_of(runs).await
+    }
+
+    async fn unfinished(&self, slack: Duration, limit: u32) -> Result<Vec<RunId>> {
+        self.inner.unfinished(slack, limit).await
+    }
+
+    async fn strays(&self, after: Option<RunId>, upto: Option<RunId>, limit: u32) -> Result<Vec<Stray>> {
+        self.inner.strays(after, upto, limit).await
+    }
+
+    async fn runs_after(&self, after: Option<RunId>) -> Result<u64> {
+        self.inner.runs_after(after).await
     }
 }
 

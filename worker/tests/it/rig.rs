@@ -190,6 +190,7 @@ impl Rig {
             labels: serde_json::from_value(json!({})).unwrap(),
             run_at: None,
             expires_at: None,
+            reckoned_at: None,
             idempotency: None,
             trace: None,
             replay_of: None,

@@ -4,6 +4,7 @@
 
 mod batch;
 mod client;
+mod deep;
 mod demo;
 mod help;
 mod offline;

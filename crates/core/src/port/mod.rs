@@ -5,11 +5,13 @@
 
 mod blob;
 mod bus;
+mod history;
 mod queue;
 mod store;
 
 pub use blob::BlobStore;
 pub use bus::{Bus, Live, LiveStream, WorkerPresence, WorkerState};
+pub use history::{Histories, HistoryStore};
 pub use queue::{Consumer, Delivery, Depth, Envelope, Queue, Receipt};
 pub use store::{
     Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, KeyRecord, KeyStore,

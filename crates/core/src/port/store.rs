@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Result;
 use super::queue::Envelope;
+use super::{HistoryStore, Result};
 use crate::event::RunEvent;
 use crate::flow::FlowVersion;
 use crate::id::{KeyId, RunId, WorkerId};
@@ -173,7 +173,10 @@ pub trait LeaseStore: Send + Sync + std::fmt::Debug {
     /// Prolongs leases to now + `ttl`. Idempotent.
     async fn renew(&self, worker: WorkerId, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewal>>;
 
-    /// Stores outputs of finished nodes and appends events. Idempotent by node; events are appended each time.
+    /// Stores outputs of finished nodes and appends events. Idempotent: each progress says after which sequence it
+    /// comes, and since only the holder of a lease appends to a running run, one whose sequences are there already was
+    /// written by an earlier call; it changes nothing and is answered as it was then. Progress of one run is written in
+    /// its order; one that leaves a hole, or covers others in part, is a bug and refuses its whole batch.
     async fn checkpoint(&self, progress: &[Progress]) -> Result<Vec<Fenced>>;
 
     /// Ends runs: outcome, usage, attempt and final event in one transaction; checkpoints are dropped.
@@ -399,6 +402,6 @@ pub trait KeyStore: Send + Sync + std::fmt::Debug {
 }
 
 /// Everything a store offers.
-pub trait Store: RunStore + LeaseStore + Upkeep + FlowStore + KeyStore {}
+pub trait Store: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore {}
 
-impl<T: RunStore + LeaseStore + Upkeep + FlowStore + KeyStore> Store for T {}
+impl<T: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore> Store for T {}

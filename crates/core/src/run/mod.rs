@@ -114,6 +114,8 @@ pub struct NewRun {
     pub run_at: Option<Timestamp>,
     /// Not started by then: `expired`.
     pub expires_at: Option<Timestamp>,
+    /// Set when both times were reckoned from this reading of the caller's clock: the store reckons them from its own.
+    pub reckoned_at: Option<Timestamp>,
     pub idempotency: Option<Idempotency>,
     pub trace: Option<TraceContext>,
     pub replay_of: Option<RunId>,
@@ -133,6 +135,8 @@ pub struct ClaimedRun {
     pub interruptions: u32,
     pub queued_at: Timestamp,
     pub trace: Option<TraceContext>,
+    /// The sequence of its `run.started`, which the claim wrote: what this worker appends comes after it.
+    pub last_seq: u64,
     /// Nodes that finished in earlier attempts (invariant I5).
     pub checkpoints: Vec<NodeCheckpoint>,
 }
@@ -155,6 +159,8 @@ pub struct Usage {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
     pub lease: Lease,
+    /// The sequence of the run's last event before these: the same progress written again is told by it.
+    pub after_seq: u64,
     pub nodes: Vec<NodeCheckpoint>,
     pub events: Vec<NewEvent>,
 }

@@ -12,7 +12,7 @@ mod language_model;
 mod openai_model;
 mod params;
 mod parser;
-mod pattern;
+pub(crate) mod pattern;
 mod prompt;
 mod table;
 mod text_input;
@@ -89,7 +89,7 @@ pub(crate) mod testing {
 
     use tokio_util::sync::CancellationToken;
 
-    use crate::component::{Kind, NodeCall, NodeContext, Param};
+    use crate::component::{Kind, NodeCall, NodeContext, Param, Params};
     use crate::model::Http;
     use crate::value::Value;
 
@@ -98,10 +98,12 @@ pub(crate) mod testing {
             id: format!("{kind:?}-1"),
             display_name: format!("{kind:?}"),
             kind,
-            params: params
-                .iter()
-                .map(|(name, param)| ((*name).to_owned(), param.clone()))
-                .collect(),
+            params: Params::over(&Arc::new(
+                params
+                    .iter()
+                    .map(|(name, param)| ((*name).to_owned(), param.clone()))
+                    .collect(),
+            )),
             wanted: Vec::new(),
         }
     }

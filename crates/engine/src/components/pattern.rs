@@ -11,7 +11,7 @@ const MAX_PATTERN_BYTES: usize = 64 << 10;
 
 /// What came of matching.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Match {
+pub(crate) enum Match {
     Yes,
     No,
     /// No regular expression in Python either.
@@ -21,7 +21,7 @@ pub(super) enum Match {
 }
 
 /// Whether the pattern matches at the start of the text, as Python's `re.match` does.
-pub(super) fn matches_start(pattern: &str, text: &str) -> Match {
+pub(crate) fn matches_start(pattern: &str, text: &str) -> Match {
     if pattern.len() > MAX_PATTERN_BYTES {
         return Match::Unsupported(format!("it is longer than {MAX_PATTERN_BYTES} bytes"));
     }

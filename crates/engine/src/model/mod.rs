@@ -6,6 +6,8 @@
 mod address;
 mod endpoint;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hosts;
 mod retry;
 mod settings;

@@ -102,14 +102,18 @@ pub(super) async fn read(
 
 /// A streamed answer so far.
 #[derive(Debug, Default)]
-struct Answer {
-    reply: Reply,
+pub(super) struct Answer {
+    pub(super) reply: Reply,
     finished: bool,
 }
 
 impl Answer {
     /// Takes one event; true if it says that nothing follows.
-    fn take(&mut self, data: &str, on_token: &(dyn Fn(&str) + Send + Sync)) -> Result<bool, Fault> {
+    pub(super) fn take(
+        &mut self,
+        data: &str,
+        on_token: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<bool, Fault> {
         if data.is_empty() || data == "[DONE]" {
             return Ok(!data.is_empty());
         }

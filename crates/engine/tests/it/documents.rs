@@ -243,6 +243,13 @@ fn notes_are_skipped_and_bare_flows_and_string_handles_are_understood() {
     edge.as_object_mut().unwrap().remove("data");
     assert_eq!(compile_json(&document).unwrap().nodes(), 2);
     assert_eq!(compile_json(&document["data"]).unwrap().nodes(), 2);
+    // A refusal points to where the handle stands.
+    let mut refused = document.clone();
+    refused["data"]["edges"][0]["sourceHandle"] = json!("{œnameœ: œnothingœ}");
+    assert_eq!(
+        problems(compile_json(&refused))[0].0,
+        "/data/edges/0/sourceHandle/name"
+    );
     let with_mark = [&b"\xef\xbb\xbf"[..], &serde_json::to_vec(&document).unwrap()].concat();
     assert!(compile(&with_mark, &CompileLimits::default()).is_ok());
 }

@@ -42,7 +42,7 @@ WITH wanted AS MATERIALIZED (
     FROM claimed
 )
 SELECT c.id, c.tenant, c.flow_name, c.flow_version, d.flow_digest, c.queue, c.priority, c.attempt, c.epoch,
-    c.interruptions, c.queued_at, d.settings, d.session_id, d.trace, d.input,
+    c.interruptions, c.last_seq, c.queued_at, d.settings, d.session_id, d.trace, d.input,
     CASE WHEN c.epoch > 1 THEN (
         SELECT json_agg(json_build_array(k.node, k.output) ORDER BY k.node)::text
         FROM checkpoints k WHERE k.run_id = c.id
@@ -157,7 +157,10 @@ impl LeaseStore for Postgres {
         if progress.is_empty() {
             return Ok(Vec::new());
         }
-        attempt("checkpoint", Repeat::Once, || self.checkpoint_once(progress)).await
+        attempt("checkpoint", Repeat::Idempotent, || {
+            self.checkpoint_once(progress)
+        })
+        .await
     }
 
     async fn finish(&self, runs: &[Finish]) -> PortResult<Vec<Fenced>> {

@@ -2,6 +2,7 @@
 //! the connection a leader keeps for itself.
 
 mod flows;
+mod history;
 mod keys;
 mod leader;
 mod leases;
@@ -63,11 +64,10 @@ impl Postgres {
         let mut connection = PgConnection::connect_with(&self.options).await?;
         // Held until the connection closes; without it two programs would race to create the table.
         connection.lock().await?;
-        let table = &MIGRATIONS.table_name;
-        connection.ensure_migrations_table(table).await?;
-        let before = connection.list_applied_migrations(table).await?.len();
-        MIGRATIONS.run_direct(None, &mut connection, false).await?;
-        let after = connection.list_applied_migrations(table).await?.len();
+        connection.ensure_migrations_table().await?;
+        let before = connection.list_applied_migrations().await?.len();
+        MIGRATIONS.run_direct(&mut connection).await?;
+        let after = connection.list_applied_migrations().await?.len();
         connection.close().await?;
         Ok(u32::try_from(after.saturating_sub(before)).unwrap_or(u32::MAX))
     }

@@ -21,13 +21,17 @@ use crate::{LIST_LIMIT, events, submission};
 /// One statement: rows, payloads, first events and the outbox row commit together in one round trip.
 const SUBMIT: &str = r#"
 WITH input AS (
-    SELECT * FROM unnest(
+    SELECT id, tenant, flow_name, flow_version, queue, priority,
+        run_at + coalesce(now() - reckoned_at, interval '0') AS run_at,
+        expires_at + coalesce(now() - reckoned_at, interval '0') AS expires_at,
+        key, key_digest, flow_digest, settings, session_id, labels, trace, replay_of, input, envelope
+    FROM unnest(
         $1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::smallint[], $7::timestamptz[],
         $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-        $15::text[], $16::uuid[], $17::text[], $18::text[]
+        $15::text[], $16::uuid[], $17::text[], $18::text[], $19::timestamptz[]
     ) AS i (
         id, tenant, flow_name, flow_version, queue, priority, run_at, expires_at, key, key_digest,
-        flow_digest, settings, session_id, labels, trace, replay_of, input, envelope
+        flow_digest, settings, session_id, labels, trace, replay_of, input, envelope, reckoned_at
     )
 ), created AS (
     INSERT INTO runs (
@@ -181,6 +185,11 @@ impl Postgres {
             .bind(new.iter().map(|r| r.replay_of.map(Id::from)).collect::<Vec<_>>())
             .bind(input)
             .bind(messages)
+            .bind(
+                new.iter()
+                    .map(|r| r.reckoned_at.map(Time::from))
+                    .collect::<Vec<_>>(),
+            )
             .fetch_all(&self.pool)
             .await?;
         let outbox = rows.first().and_then(|row| row.outbox);

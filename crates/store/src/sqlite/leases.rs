@@ -19,7 +19,7 @@ use crate::leased;
 use crate::row::ClaimRow;
 use crate::value::{Id, Time};
 
-const CLAIM: &str = "
+pub(super) const CLAIM: &str = "
 UPDATE runs SET
     state = 'running', worker = ?2, epoch = epoch + 1, attempt = failures + 1, lease_until = ?3,
     attempt_started_at = ?1, started_at = coalesce(started_at, ?1), last_seq = last_seq + 1
@@ -28,16 +28,16 @@ WHERE id IN (SELECT value FROM json_each(?4)) AND state = 'queued'
 RETURNING id
 ";
 
-const STARTED: &str = "
+pub(super) const STARTED: &str = "
 INSERT INTO run_events (run_id, first_seq, count, events)
 SELECT id, last_seq, 1, json_array(json_object(
     'k', 'run.started', 't', ?1, 'd', json_object('attempt', attempt, 'worker', worker)))
 FROM runs WHERE id IN (SELECT value FROM json_each(?2))
 ";
 
-const CLAIMED: &str = "
+pub(super) const CLAIMED: &str = "
 SELECT c.id, c.tenant, c.flow_name, c.flow_version, d.flow_digest, c.queue, c.priority, c.attempt, c.epoch,
-    c.interruptions, c.queued_at, d.settings, d.session_id, d.trace, d.input,
+    c.interruptions, c.last_seq, c.queued_at, d.settings, d.session_id, d.trace, d.input,
     CASE WHEN c.epoch > 1 THEN (
         SELECT json_group_array(json_array(k.node, k.output))
         FROM (SELECT node, output FROM checkpoints WHERE run_id = c.id ORDER BY node) k
@@ -46,7 +46,7 @@ FROM runs c JOIN run_data d ON d.run_id = c.id
 WHERE c.id IN (SELECT value FROM json_each(?1))
 ";
 
-const RENEW: &str = "
+pub(super) const RENEW: &str = "
 UPDATE runs SET lease_until = ?1
 FROM (SELECT value ->> 'run' AS run, value ->> 'epoch' AS held FROM json_each(?3)) AS l
 WHERE id = l.run AND epoch = l.held AND state = 'running' AND worker = ?2
@@ -175,7 +175,10 @@ impl LeaseStore for Sqlite {
         if progress.is_empty() {
             return Ok(Vec::new());
         }
-        attempt("checkpoint", Repeat::Once, || self.checkpoint_once(progress)).await
+        attempt("checkpoint", Repeat::Idempotent, || {
+            self.checkpoint_once(progress)
+        })
+        .await
     }
 
     async fn finish(&self, runs: &[Finish]) -> PortResult<Vec<Fenced>> {

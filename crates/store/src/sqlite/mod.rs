@@ -4,9 +4,14 @@
 //! large the batch is.
 
 mod flows;
+#[cfg(test)]
+mod full_tests;
+mod history;
 mod keys;
 mod leader;
 mod leases;
+#[cfg(test)]
+mod plans;
 mod runs;
 mod upkeep;
 mod write;
@@ -17,7 +22,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{SqlitePool, Transaction};
+use sqlx::{Connection, SqliteConnection, SqlitePool, Transaction};
 
 use crate::Options;
 use crate::error::Error;
@@ -36,6 +41,16 @@ pub(crate) struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
     leaders: leader::Registry,
+}
+
+/// Whether a connection is good for another transaction. SQLite rolls back by itself when the disk is full or fails;
+/// the driver's own rollback is refused then, and it believes in an open transaction for ever.
+async fn sound(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    if connection.is_in_transaction() {
+        // Answered after a rollback that is still under way.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 impl Sqlite {
@@ -72,6 +87,7 @@ impl Sqlite {
         }
         let connect = connect.filename(path);
         let writer = one
+            .before_acquire(|connection, _| Box::pin(sound(connection)))
             .connect_with(
                 connect
                     .clone()
@@ -98,11 +114,10 @@ impl Sqlite {
 
     async fn migrate_once(&self) -> Result<u32, Error> {
         let mut connection = self.writer.acquire().await?;
-        let table = &MIGRATIONS.table_name;
-        connection.ensure_migrations_table(table).await?;
-        let before = connection.list_applied_migrations(table).await?.len();
-        MIGRATIONS.run_direct(None, &mut *connection, false).await?;
-        let after = connection.list_applied_migrations(table).await?.len();
+        connection.ensure_migrations_table().await?;
+        let before = connection.list_applied_migrations().await?.len();
+        MIGRATIONS.run_direct(&mut *connection).await?;
+        let after = connection.list_applied_migrations().await?.len();
         Ok(u32::try_from(after.saturating_sub(before)).unwrap_or(u32::MAX))
     }
 

@@ -8,6 +8,7 @@ use flowfleet_core::port::{
 };
 use flowfleet_core::run::{NewRun, RunView};
 use flowfleet_core::{EventKind, NewEvent, RunEvent, RunId, RunState, Tenant};
+use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::QueryBuilder;
 
@@ -43,21 +44,23 @@ SELECT value ->> 'id', value ->> 'flow_digest', value ->> 'settings', value ->> 
 FROM json_each(?1)
 ";
 
-const EXISTING: &str = "
+// `CROSS JOIN` is SQLite's way to say which table comes first. Left to itself it walks the whole history once for
+// every key.
+pub(super) const EXISTING: &str = "
 SELECT r.id, r.tenant, r.state, r.idempotency_key, d.idempotency_digest
-FROM json_each(?1) k JOIN runs r ON r.id = k.value ->> 'id' JOIN run_data d ON d.run_id = r.id
+FROM json_each(?1) k CROSS JOIN runs r ON r.id = k.value ->> 'id' JOIN run_data d ON d.run_id = r.id
 UNION
 SELECT r.id, r.tenant, r.state, r.idempotency_key, d.idempotency_digest
 FROM json_each(?1) k
-JOIN runs r ON r.tenant = k.value ->> 'tenant' AND r.idempotency_key = k.value ->> 'key'
+CROSS JOIN runs r ON r.tenant = k.value ->> 'tenant' AND r.idempotency_key = k.value ->> 'key'
     AND r.idempotency_key IS NOT NULL
 JOIN run_data d ON d.run_id = r.id
 ";
 
-const USED_KEYS: &str = "
+pub(super) const USED_KEYS: &str = "
 SELECT r.id, r.idempotency_key AS key, d.idempotency_digest AS digest
 FROM json_each(?2) k
-JOIN runs r ON r.tenant = ?1 AND r.idempotency_key = k.value AND r.idempotency_key IS NOT NULL
+CROSS JOIN runs r ON r.tenant = ?1 AND r.idempotency_key = k.value AND r.idempotency_key IS NOT NULL
 JOIN run_data d ON d.run_id = r.id
 ";
 
@@ -75,6 +78,12 @@ struct RunColumns<'a> {
     key: Option<&'a str>,
 }
 
+/// A time that was reckoned from another clock's `reckoned_at`, as far from `now`.
+fn shifted(at: Timestamp, reckoned_at: Timestamp, now: Timestamp) -> Timestamp {
+    now.saturating_add(at.duration_since(reckoned_at))
+        .unwrap_or(Timestamp::MAX)
+}
+
 /// A run as `DATA` reads it: JSON within JSON stays text.
 #[derive(Serialize)]
 struct DataColumns<'a> {
@@ -90,7 +99,11 @@ struct DataColumns<'a> {
 }
 
 impl<'a> RunColumns<'a> {
-    fn of(run: &'a NewRun) -> Self {
+    fn of(run: &'a NewRun, now: Time) -> Self {
+        let by_our_clock = |at: Option<Timestamp>| match (at, run.reckoned_at) {
+            (Some(at), Some(reckoned_at)) => Some(Time::from(shifted(at, reckoned_at, now.stamp()))),
+            (at, _) => at.map(Time::from),
+        };
         Self {
             id: run.id,
             tenant: &run.tenant,
@@ -98,8 +111,8 @@ impl<'a> RunColumns<'a> {
             flow_version: run.flow.version,
             queue: run.queue.as_str(),
             priority: priority_number(run.priority),
-            run_at: run.run_at.map(Time::from),
-            expires_at: run.expires_at.map(Time::from),
+            run_at: by_our_clock(run.run_at),
+            expires_at: by_our_clock(run.expires_at),
             key: run.idempotency.as_ref().map(|i| i.key.as_str()),
         }
     }
@@ -131,7 +144,7 @@ macro_rules! view_columns {
     };
 }
 
-const GET: &str = concat!(
+pub(super) const GET: &str = concat!(
     "SELECT ",
     view_columns!(),
     ", d.input, d.output, d.outputs, (
@@ -146,14 +159,14 @@ const GET: &str = concat!(
     WHERE r.id = ?1 AND r.tenant = ?2"
 );
 
-const EVENTS: &str = "
+pub(super) const EVENTS: &str = "
 SELECT e.first_seq, e.events
 FROM runs r LEFT JOIN run_events e ON e.run_id = r.id AND e.first_seq + e.count > ?3 + 1
 WHERE r.id = ?1 AND r.tenant = ?2
 ORDER BY e.first_seq LIMIT ?4
 ";
 
-const AHEAD: &str = "
+pub(super) const AHEAD: &str = "
 SELECT count(*) FROM (
     SELECT 1 FROM runs o, (SELECT queue, priority, queued_at, id FROM runs WHERE id = ?1 AND state = 'queued') r
     WHERE o.state = 'queued' AND o.queue = r.queue
@@ -162,7 +175,7 @@ SELECT count(*) FROM (
 ) AS ahead
 ";
 
-const LOCK_ONE: &str = concat!(
+pub(super) const LOCK_ONE: &str = concat!(
     super::write::locked_columns!(),
     " WHERE r.id = ?2 AND r.tenant = ?3"
 );
@@ -170,10 +183,10 @@ const LOCK_ONE: &str = concat!(
 impl Sqlite {
     async fn submit_once(&self, runs: &[NewRun]) -> Result<Submission, Error> {
         let new = submission::insertable(runs);
-        let columns: Vec<_> = new.iter().map(|run| RunColumns::of(run)).collect();
-        let columns = serde_json::to_string(&columns)?;
         let mut tx = self.begin().await?;
         let now = Time::now();
+        let columns: Vec<_> = new.iter().map(|run| RunColumns::of(run, now)).collect();
+        let columns = serde_json::to_string(&columns)?;
         let rows: Vec<(Id, String)> = sqlx::query_as(SUBMIT)
             .bind(now)
             .bind(columns)
@@ -201,7 +214,7 @@ impl Sqlite {
         let outbox = outbox(&mut tx, submission::envelopes(runs, &created), now).await?;
         let missing: Vec<_> = submission::missing(runs, &created)
             .into_iter()
-            .map(RunColumns::of)
+            .map(|run| RunColumns::of(run, now))
             .collect();
         let existing: Vec<ExistingRow> = if missing.is_empty() {
             Vec::new()

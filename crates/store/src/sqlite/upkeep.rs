@@ -20,30 +20,30 @@ const LEFTOVER: &str = "
 SELECT id, envelopes FROM outbox WHERE created_at <= ?1 ORDER BY id LIMIT ?2
 ";
 
-const LOCK_DUE: &str = concat!(
+pub(super) const LOCK_DUE: &str = concat!(
     locked_columns!(),
     " WHERE r.state = 'scheduled' AND r.run_at <= ?1 ORDER BY r.run_at LIMIT ?2"
 );
 
-const LOCK_LOST: &str = concat!(
+pub(super) const LOCK_LOST: &str = concat!(
     locked_columns!(),
     " WHERE r.state = 'running' AND r.lease_until < ?1 ORDER BY r.lease_until LIMIT ?2"
 );
 
-const LOCK_LATE: &str = concat!(
+pub(super) const LOCK_LATE: &str = concat!(
     locked_columns!(),
     " WHERE r.expires_at IS NOT NULL AND r.started_at IS NULL AND r.expires_at <= ?1
       AND r.state IN ('scheduled', 'blocked', 'queued')
       ORDER BY r.expires_at LIMIT ?2"
 );
 
-const LOCK_UNPUBLISHED: &str = concat!(
+pub(super) const LOCK_UNPUBLISHED: &str = concat!(
     locked_columns!(),
     " WHERE r.state = 'queued' AND r.queue = ?3 AND r.published_at <= ?4
       ORDER BY r.priority, r.queued_at, r.id LIMIT ?2"
 );
 
-const BACKLOG: &str = "
+pub(super) const BACKLOG: &str = "
 SELECT queue, priority, 'queued' AS state, count(*) AS runs, min(queued_at) AS oldest
 FROM runs WHERE state = 'queued' GROUP BY queue, priority
 UNION ALL
@@ -52,12 +52,12 @@ UNION ALL
 SELECT queue, priority, 'scheduled', count(*), NULL FROM runs WHERE state = 'scheduled' GROUP BY queue, priority
 ";
 
-const REPUBLISHED: &str = "
+pub(super) const REPUBLISHED: &str = "
 UPDATE runs SET published_at = ?1 WHERE id IN (SELECT value FROM json_each(?2)) AND state = 'queued'
 ";
 
 /// The moment `age` before `now`.
-fn before(now: Time, age: Duration) -> Time {
+pub(super) fn before(now: Time, age: Duration) -> Time {
     let micros = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
     Time(now.0.saturating_sub(micros))
 }

@@ -27,7 +27,7 @@ pub(super) const LOCK: &str = concat!(
     " WHERE r.id IN (SELECT value FROM json_each(?2)) AND r.state = 'running'"
 );
 
-const UPDATE: &str = "
+pub(super) const UPDATE: &str = "
 UPDATE runs AS r SET
     state = c.state, failures = c.failures, interruptions = c.interruptions, last_seq = c.last_seq,
     worker = NULL, lease_until = NULL, attempt_started_at = NULL,
@@ -46,7 +46,7 @@ FROM (
 WHERE r.id = c.id AND r.state = c.from_state AND r.epoch = c.epoch
 ";
 
-const APPEND: &str = "
+pub(super) const APPEND: &str = "
 UPDATE runs AS r SET last_seq = c.last_seq
 FROM (
     SELECT value ->> 'id' AS id, value ->> 'epoch' AS epoch, value ->> 'last_seq' AS last_seq
@@ -69,7 +69,7 @@ SELECT value ->> 'run', value ->> 'epoch', value ->> 'attempt', value ->> 'worke
 FROM json_each(?1)
 ";
 
-const RESULTS: &str = "
+pub(super) const RESULTS: &str = "
 UPDATE run_data AS d SET output = a.output, outputs = a.outputs, error = a.error
 FROM (
     SELECT value ->> 'run' AS run, value ->> 'output' AS output, value ->> 'outputs' AS outputs,
@@ -85,14 +85,14 @@ SELECT value ->> 'run', value ->> 'node', value ->> 'output' FROM json_each(?1) 
 ON CONFLICT (run_id, node) DO UPDATE SET output = excluded.output
 ";
 
-const ENDED: &str = "DELETE FROM checkpoints WHERE run_id IN (SELECT value FROM json_each(?1))";
+pub(super) const ENDED: &str = "DELETE FROM checkpoints WHERE run_id IN (SELECT value FROM json_each(?1))";
 
 const OUTBOX: &str = "INSERT INTO outbox (created_at, envelopes) VALUES (?1, ?2) RETURNING id";
 
 /// Runs a query of [`locked_columns!`]: the transaction is the only writer.
-pub(super) async fn lock(
+pub(super) async fn lock<'a>(
     connection: &mut SqliteConnection,
-    query: QueryAs<'_, Lite, LockedRow, SqliteArguments>,
+    query: QueryAs<'a, Lite, LockedRow, SqliteArguments<'a>>,
 ) -> Result<Vec<Locked>, Error> {
     let rows = query.fetch_all(connection).await?;
     rows.into_iter().map(LockedRow::locked).collect()

@@ -14,7 +14,7 @@ use flowfleet_core::{
 };
 use flowfleet_store::{Options, open};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, Executor as _, PgConnection};
 
 pub(crate) const TTL: Duration = Duration::from_secs(60);
 /// A lease that is over as soon as it is given.
@@ -44,10 +44,7 @@ async fn administer(statement: String) {
     let mut server = PgConnection::connect(&server())
         .await
         .expect("PostgreSQL must run for this suite (FLOWFLEET_TEST_POSTGRES)");
-    sqlx::raw_sql(AssertSqlSafe(statement))
-        .execute(&mut server)
-        .await
-        .unwrap();
+    server.execute(statement.as_str()).await.unwrap();
     server.close().await.unwrap();
 }
 
@@ -108,6 +105,7 @@ pub(crate) fn new_run(tenant: &Tenant) -> NewRun {
         labels: Default::default(),
         run_at: None,
         expires_at: None,
+        reckoned_at: None,
         idempotency: None,
         trace: None,
         replay_of: None,
@@ -136,8 +134,18 @@ pub(crate) fn checkpoint(node: &str, output: Value) -> NodeCheckpoint {
     }
 }
 
-pub(crate) fn progress(lease: Lease, nodes: Vec<NodeCheckpoint>, events: Vec<NewEvent>) -> Progress {
-    Progress { lease, nodes, events }
+pub(crate) fn progress(
+    lease: Lease,
+    after_seq: u64,
+    nodes: Vec<NodeCheckpoint>,
+    events: Vec<NewEvent>,
+) -> Progress {
+    Progress {
+        lease,
+        after_seq,
+        nodes,
+        events,
+    }
 }
 
 pub(crate) fn finish(lease: Lease, ending: Ending) -> Finish {

@@ -1,10 +1,11 @@
 //! The path of a run under its lease.
 
+use std::slice;
 use std::time::Duration;
 
 use flowfleet_core::port::{Claim, Fenced, Renewal};
-use flowfleet_core::run::{EndedBecause, Ending, RunError, RunErrorKind, Usage};
-use flowfleet_core::{EventKind, Lease, Payload, RunId, RunState};
+use flowfleet_core::run::{EndedBecause, Ending, Progress, RunError, RunErrorKind, Usage};
+use flowfleet_core::{EventKind, Kind, Lease, Payload, RunId, RunState};
 use serde_json::json;
 
 use crate::bed::{Bed, OVER, TTL, applied, checkpoint, finish, kinds, node_event, progress, release};
@@ -29,6 +30,7 @@ pub(crate) async fn the_path_of_one_run(bed: Bed) {
 
     let step = progress(
         first,
+        claimed.last_seq,
         vec![checkpoint("a", json!(1))],
         vec![
             node_event(EventKind::NodeStarted, "a"),
@@ -97,6 +99,7 @@ pub(crate) async fn a_stale_epoch_changes_nothing(bed: Bed) {
     let before = bed.get(run).await;
     let stale = progress(
         old,
+        before.last_seq,
         vec![checkpoint("a", json!(0))],
         vec![node_event(EventKind::NodeStarted, "a")],
     );
@@ -175,6 +178,7 @@ pub(crate) async fn checkpoints_are_found_by_the_next_attempt(bed: Bed) {
     let steps = [
         progress(
             lease,
+            2,
             vec![
                 checkpoint("a", json!("first")),
                 checkpoint("b", json!("\"quoted\" \u{0}")),
@@ -183,10 +187,11 @@ pub(crate) async fn checkpoints_are_found_by_the_next_attempt(bed: Bed) {
         ),
         progress(
             lease,
+            2,
             vec![checkpoint("a", json!("second"))],
             vec![node_event(EventKind::NodeFinished, "a")],
         ),
-        progress(lease, vec![], vec![node_event(EventKind::NodeStarted, "c")]),
+        progress(lease, 3, vec![], vec![node_event(EventKind::NodeStarted, "c")]),
     ];
     let written = applied(&bed.store.checkpoint(&steps).await.unwrap());
     assert_eq!(written.iter().map(|e| e.seq).collect::<Vec<_>>(), [3, 4]);
@@ -201,6 +206,73 @@ pub(crate) async fn checkpoints_are_found_by_the_next_attempt(bed: Bed) {
     assert_eq!(claimed.checkpoints, expected);
     assert_eq!(claimed.interruptions, 1);
     bed.events(run).await;
+}
+
+/// As after an answer that was lost: alone, late, and together with what came after it.
+pub(crate) async fn a_repeated_checkpoint_changes_nothing(bed: Bed) {
+    let run = bed.submit_one().await;
+    let claimed = bed.claim(run, TTL).await;
+    assert_eq!(claimed.last_seq, 2);
+    let step = |node: &str, after_seq| {
+        let events = [EventKind::NodeStarted, EventKind::NodeFinished].map(|kind| node_event(kind, node));
+        let nodes = vec![checkpoint(node, json!(node))];
+        progress(claimed.lease, after_seq, nodes, events.to_vec())
+    };
+    let (a, b, c) = (step("a", 2), step("b", 4), step("c", 6));
+    let write = async |steps: &[Progress]| bed.store.checkpoint(steps).await.unwrap();
+
+    let first = write(slice::from_ref(&a)).await;
+    let before = (bed.get(run).await, bed.events(run).await);
+    assert_eq!(write(slice::from_ref(&a)).await, first);
+    assert_eq!((bed.get(run).await, bed.events(run).await), before);
+
+    let second = write(&[a.clone(), b.clone()]).await;
+    assert_eq!(second[0], first[0]);
+    assert_eq!(write(&[b.clone(), c.clone(), b.clone()]).await[..1], second[1..]);
+    let before = (bed.get(run).await, bed.events(run).await);
+    assert_eq!(write(slice::from_ref(&a)).await, first, "long after");
+    assert_eq!((bed.get(run).await, bed.events(run).await), before);
+    assert_eq!(before.1[2..4], applied(&first));
+    let nodes: Vec<_> = before.1[2..].iter().map(|e| e.data["node"].clone()).collect();
+    assert_eq!(nodes, ["a", "a", "b", "b", "c", "c"]);
+
+    bed.store
+        .release(&[release(claimed.lease, EndedBecause::Interrupted, None)])
+        .await
+        .unwrap();
+    assert_eq!(write(slice::from_ref(&c)).await, [Fenced::Stale]);
+    let kept = bed.claim(run, TTL).await.checkpoints;
+    assert_eq!(kept, ["a", "b", "c"].map(|node| checkpoint(node, json!(node))));
+}
+
+pub(crate) async fn progress_that_does_not_follow_is_refused(bed: Bed) {
+    let (run, other) = (bed.submit_one().await, bed.submit_one().await);
+    let lease = bed.claim(run, TTL).await.lease;
+    let others = bed.claim(other, TTL).await.lease;
+    let step = |lease, after_seq, events| {
+        let event = node_event(EventKind::NodeStarted, "a");
+        progress(
+            lease,
+            after_seq,
+            vec![checkpoint("a", json!(1))],
+            vec![event; events],
+        )
+    };
+    bed.store.checkpoint(&[step(lease, 2, 2)]).await.unwrap();
+    let before = (bed.get(run).await, bed.get(other).await);
+    for (what, wrong) in [
+        ("a hole", step(lease, 5, 1)),
+        ("half of it is there", step(lease, 3, 2)),
+    ] {
+        let error = bed
+            .store
+            .checkpoint(&[step(others, 2, 1), wrong])
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, Kind::Bug, "{what}: {error}");
+        assert!(error.to_string().contains("the last event is 4"), "{error}");
+        assert_eq!((bed.get(run).await, bed.get(other).await), before, "{what}");
+    }
 }
 
 pub(crate) async fn a_retry_waits_and_then_counts(bed: Bed) {
@@ -331,7 +403,7 @@ pub(crate) async fn checkpoints_go_when_it_ends(bed: Bed) {
     let (ended, kept) = (bed.submit_one().await, bed.submit_one().await);
     for run in [ended, kept] {
         let lease = bed.claim(run, TTL).await.lease;
-        let step = progress(lease, vec![checkpoint("a", json!(1))], vec![]);
+        let step = progress(lease, 2, vec![checkpoint("a", json!(1))], vec![]);
         bed.store.checkpoint(&[step]).await.unwrap();
         if run == ended {
             bed.finish(lease, Ending::Succeeded).await;

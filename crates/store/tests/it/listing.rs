@@ -215,12 +215,12 @@ pub(crate) async fn nothing_crosses_tenants(bed: Bed) {
 pub(crate) async fn events_are_read_in_windows(bed: Bed) {
     let run = bed.submit_one().await;
     let lease = bed.claim(run, TTL).await.lease;
-    for size in [1, 4, 2, 5] {
+    for (after, size) in [(2, 1), (3, 4), (7, 2), (9, 5)] {
         let events = (0..size)
             .map(|_| node_event(EventKind::NodeStarted, "n"))
             .collect();
         bed.store
-            .checkpoint(&[progress(lease, vec![], events)])
+            .checkpoint(&[progress(lease, after, vec![], events)])
             .await
             .unwrap();
     }

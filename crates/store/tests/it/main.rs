@@ -6,6 +6,7 @@
 mod bed;
 mod concurrency;
 mod flows;
+mod history;
 mod interruptions;
 mod keys;
 mod leases;
@@ -39,7 +40,7 @@ macro_rules! contract {
 contract! {
     opening: an_empty_database_asks_for_migrate, migrating_twice_changes_nothing;
     submission:
-        a_batch_is_stored_with_one_outbox_row, a_later_time_makes_it_scheduled, everything_given_comes_back,
+        a_batch_is_stored_with_one_outbox_row, a_later_time_makes_it_scheduled, relative_times_are_reckoned_by_the_stores_clock, everything_given_comes_back,
         fifty_equal_submits_make_one_run, the_same_key_with_another_body_conflicts,
         keys_repeated_within_a_call, used_keys_are_the_tenants_own, ten_thousand_at_once, nothing_is_stored_when_one_is_refused,
         an_odd_payload_comes_back_as_it_was;
@@ -47,7 +48,8 @@ contract! {
         the_path_of_one_run, a_claim_answers_each_message, claims_of_one_run_are_counted_once,
         a_stale_epoch_changes_nothing, renewing_carries_the_cancellation, a_lost_lease_is_told,
         checkpoints_are_found_by_the_next_attempt, a_retry_waits_and_then_counts, how_runs_end,
-        checkpoints_go_when_it_ends;
+        checkpoints_go_when_it_ends, a_repeated_checkpoint_changes_nothing,
+        progress_that_does_not_follow_is_refused;
     interruptions:
         a_lost_worker_is_not_a_failure, too_many_fail_the_run, the_second_asks_for_on_demand,
         a_cancelled_run_is_not_queued_again, cancelling_in_every_state, what_was_handed_back_keeps_its_nodes;
@@ -58,6 +60,9 @@ contract! {
         due_runs_are_promoted, late_runs_expire, started_runs_do_not_expire, the_outbox_is_emptied,
         republishing_keeps_its_distance, the_backlog_is_exact, ahead_counts_who_comes_first,
         one_leader_per_role, limits_hold;
+    history:
+        a_history_is_what_happened, histories_are_walked_by_id, unfinished_are_those_that_run_or_are_late,
+        strays_are_found_where_they_are, every_damage_is_named, a_retry_and_a_cancellation_add_up;
     flows: versions_are_numbered, deleting_hides, flows_are_paged_by_name, writers_of_one_flow_take_turns;
     keys: keys_live_until_revoked, the_audit_log_is_paged, the_audit_log_bears_many_writers;
     concurrency:

@@ -1,5 +1,6 @@
 //! Random histories of a few runs, against a model in memory built on the core's own state machine.
 
+use std::slice;
 use std::time::Duration;
 
 use flowfleet_core::port::{CancelOutcome, Fenced, Renewal};
@@ -140,12 +141,27 @@ async fn step(bed: &Bed, models: &mut [Model], op: Op) {
         Op::Checkpoint { run, stale } => {
             let model = &mut models[run];
             let name = format!("n{}", model.nodes);
-            let event = node_event(EventKind::NodeFinished, &name);
-            let step = progress(model.lease(stale), vec![checkpoint(&name, json!(1))], vec![event]);
-            let answer = bed.store.checkpoint(&[step]).await.unwrap().remove(0);
-            assert_eq!(is_applied(&answer), model.holds(stale));
+            let events =
+                [EventKind::NodeStarted, EventKind::NodeFinished].map(|kind| node_event(kind, &name));
+            let step = progress(
+                model.lease(stale),
+                model.seq,
+                vec![checkpoint(&name, json!(1))],
+                events.to_vec(),
+            );
+            // Once more: as after an answer that was lost.
+            let answers = [
+                bed.store
+                    .checkpoint(slice::from_ref(&step))
+                    .await
+                    .unwrap()
+                    .remove(0),
+                bed.store.checkpoint(&[step]).await.unwrap().remove(0),
+            ];
+            assert_eq!(answers[0], answers[1]);
+            assert_eq!(is_applied(&answers[0]), model.holds(stale));
             if model.holds(stale) {
-                (model.seq, model.nodes) = (model.seq + 1, model.nodes + 1);
+                (model.seq, model.nodes) = (model.seq + 2, model.nodes + 1);
             }
         }
         Op::Finish { run, stale, ending } => {
@@ -246,6 +262,12 @@ async fn check(bed: &Bed, models: &[Model]) {
             "nothing follows the end"
         );
     }
+    let ids: Vec<_> = models.iter().map(|model| model.id).collect();
+    let read = bed.store.histories_of(&ids).await.unwrap();
+    let violations = read.runs.iter().flat_map(|history| {
+        flowfleet_core::history::check(history, read.now, flowfleet_core::history::SLACK)
+    });
+    assert_eq!(violations.collect::<Vec<_>>(), []);
 }
 
 async fn history(bed: Bed, ops: Vec<Op>) {

@@ -13,8 +13,7 @@ async fn empty_beside(bed: &Bed) -> String {
     let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&bed.url)
         .await
         .unwrap();
-    sqlx::raw_sql("CREATE SCHEMA empty")
-        .execute(&mut connection)
+    sqlx::Executor::execute(&mut connection, "CREATE SCHEMA empty")
         .await
         .unwrap();
     format!("{}?options=-c%20search_path%3Dempty", bed.url)

@@ -61,6 +61,27 @@ pub(crate) async fn a_later_time_makes_it_scheduled(bed: Bed) {
     assert_eq!(bed.get(past.id).await.state, RunState::Queued);
 }
 
+/// A submitter's clock, however wrong, decides nothing.
+pub(crate) async fn relative_times_are_reckoned_by_the_stores_clock(bed: Bed) {
+    let now = jiff::Timestamp::now();
+    let day = jiff::SignedDuration::from_hours(24);
+    for clock in [now - day, now, now + day] {
+        let mut run = bed.new_run();
+        run.reckoned_at = Some(clock);
+        run.run_at = Some(clock + jiff::SignedDuration::from_mins(10));
+        run.expires_at = Some(clock + jiff::SignedDuration::from_mins(20));
+        bed.submit(&[run.clone()]).await;
+        let view = bed.get(run.id).await;
+        let minutes = |at: Option<jiff::Timestamp>| at.unwrap().duration_since(now).as_mins();
+        assert_eq!(
+            (minutes(view.run_at), minutes(view.expires_at)),
+            (10, 20),
+            "{clock}"
+        );
+        assert_eq!(view.state, RunState::Scheduled);
+    }
+}
+
 pub(crate) async fn everything_given_comes_back(bed: Bed) {
     let original = bed.submit_one().await;
     let mut run = bed.new_run();

@@ -27,7 +27,7 @@ const SUBSCRIBE: Duration = Duration::from_secs(2);
     get, path = "/v1/runs/{id}", tag = "runs",
     params(
         ("id" = uuid::Uuid, Path, description = "The run"),
-        ("wait_s" = Option<f64>, Query, description = "Answer when the run ends or after this many seconds"),
+        ("wait_s" = Option<f64>, Query, minimum = 0, description = "Answer when the run ends or after this many seconds"),
     ),
     responses(
         (status = 200, description = "The run", body = Run),

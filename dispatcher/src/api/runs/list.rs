@@ -24,7 +24,7 @@ use crate::app::Shared;
         ("since" = Option<Timestamp>, Query, description = "Created at or after this time"),
         ("until" = Option<Timestamp>, Query, description = "Created before this time"),
         ("cursor" = Option<String>, Query, description = "next_cursor of the page before, with the same filters"),
-        ("limit" = Option<u32>, Query, description = "1 to 1000, 50 when absent"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "50 when absent"),
     ),
     responses(
         (status = 200, description = "One page", body = RunList),
@@ -55,7 +55,7 @@ pub(crate) async fn list_runs(
     }))
 }
 
-fn filter(query: &mut Query) -> Result<RunFilter, Problem> {
+pub(crate) fn filter(query: &mut Query) -> Result<RunFilter, Problem> {
     let states = query.many("state");
     let states: Result<Vec<RunState>, Problem> =
         states.iter().map(|text| query::value("state", text)).collect();
@@ -72,7 +72,7 @@ fn filter(query: &mut Query) -> Result<RunFilter, Problem> {
 }
 
 /// What a cursor belongs to.
-fn scope(tenant: &Tenant, filter: &RunFilter) -> Scope {
+pub(crate) fn scope(tenant: &Tenant, filter: &RunFilter) -> Scope {
     let mut states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
     states.sort_unstable();
     let mut labels = filter.labels.clone();

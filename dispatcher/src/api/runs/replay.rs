@@ -203,6 +203,7 @@ async fn repeat(app: &App, view: RunView, trace: Option<TraceContext>) -> Result
         labels: view.labels,
         run_at: None,
         expires_at: None,
+        reckoned_at: None,
         idempotency: None,
         trace,
         replay_of: Some(view.id),

@@ -28,7 +28,7 @@ use crate::submit::prepare::draft;
 #[utoipa::path(
     post, path = "/v1/runs", tag = "runs",
     params(
-        ("wait_s" = Option<f64>, Query, description = "Answer when the run ends or after this many seconds"),
+        ("wait_s" = Option<f64>, Query, minimum = 0, description = "Answer when the run ends or after this many seconds"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key and body answer with the same run"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context, carried to the worker"),
     ),

@@ -1,6 +1,7 @@
 //! `flowfleet doctor`: looks at everything a fleet needs and says what to do about what is wrong.
 
 mod checks;
+mod deep;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,8 +23,15 @@ Examples:
   flowfleet doctor --config /etc/flowfleet/worker.toml
   FLOWFLEET_STORE_URL=postgres://flowfleet@db/flowfleet FLOWFLEET_QUEUE_URL=amqp://mq flowfleet doctor --json
 
+  flowfleet doctor --deep --store postgres://flowfleet@db/flowfleet
+  flowfleet doctor --deep --since all --json
+
 Looks at the backends the services would use from here (flags, FLOWFLEET_STORE_URL, ..., --config), at the server of
---url, and at the model credentials in this environment. Exits with 3 when something is broken.";
+--url, and at the model credentials in this environment. Exits with 3 when something is broken.
+
+With --deep it reads the store instead, run by run, and checks that what is written there can have happened: every run
+ended once or is live, no finished node ran again, no event is missing, nothing is stuck. It only reads, and may be
+called while the fleet works. Exits with 1 when an invariant is violated, with 3 when the store cannot be read.";
 
 /// Time for one check: longer than the adapters' own limits, whose errors say more.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -38,7 +46,7 @@ pub(crate) struct Args {
     /// The data directory of `flowfleet up`
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "store_url"])]
     data: Option<PathBuf>,
-    #[arg(long, value_name = "URL", help = "The store")]
+    #[arg(long, visible_alias = "store", value_name = "URL", help = "The store")]
     store_url: Option<String>,
     #[arg(long, value_name = "URL", help = "The queue")]
     queue_url: Option<String>,
@@ -46,6 +54,15 @@ pub(crate) struct Args {
     bus_url: Option<String>,
     #[arg(long, value_name = "URL", help = "The blob store")]
     blob_url: Option<String>,
+    /// Check the history of every run in the store
+    #[arg(long)]
+    deep: bool,
+    /// With --deep, runs submitted since then: a duration, a time, or `all`
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = deep::Since::parse, requires = "deep")]
+    since: deep::Since,
+    /// With --deep, how late something may be before it counts as stuck
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = text::parse_duration, requires = "deep")]
+    slack: Duration,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -74,6 +91,14 @@ struct Check {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let backends = backends(&args)?;
+    if args.deep {
+        let walk = deep::Walk {
+            since: args.since,
+            slack: args.slack,
+            json: args.json,
+        };
+        return deep::run(backends.store_url.expose(), walk, context).await;
+    }
     let (store, queue) = (backends.store_url.expose(), backends.queue_url.expose());
     let (bus, blob) = (backends.bus_url.expose(), backends.blob_url.expose());
     let shown = flowfleet_runtime::redact::url;

@@ -1,5 +1,9 @@
 //! The lines of a batch file, one run each.
 
+#[cfg(any(test, fuzzing))]
+#[path = "lines/fuzz.rs"]
+pub(crate) mod fuzz;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, stdin};
 

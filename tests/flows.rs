@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::services;
 
 /// Langflow's starter flow, its model filled in as a user would in the editor.
-pub(crate) fn basic_prompting() -> anyhow::Result<Value> {
+pub fn basic_prompting() -> anyhow::Result<Value> {
     let path = services::wheels()
         .join("langflow_base-1.13.0/langflow/initial_setup/starter_projects/Basic Prompting.json");
     let text = std::fs::read_to_string(&path)
@@ -74,7 +74,7 @@ fn chat_output() -> Value {
 }
 
 /// What goes in comes out.
-pub(crate) fn passthrough() -> Value {
+pub fn passthrough() -> Value {
     let edges = [edge(
         ("ChatInput-1", "ChatInput", "message"),
         ("ChatOutput-1", "input_value"),
@@ -83,7 +83,7 @@ pub(crate) fn passthrough() -> Value {
 }
 
 /// ChatInput, then `length` models one after another, then ChatOutput.
-pub(crate) fn chain_of_models(length: usize) -> Value {
+pub fn chain_of_models(length: usize) -> Value {
     const MODEL: &str = "LanguageModelComponent";
     let (mut nodes, mut edges) = (vec![chat_input()], Vec::new());
     let mut last = ("ChatInput-1".to_owned(), "ChatInput", "message");
@@ -105,7 +105,7 @@ pub(crate) fn chain_of_models(length: usize) -> Value {
 }
 
 /// Adds an edge from the last model of a chain to the first: a cycle.
-pub(crate) fn connect_back(chain: &mut Value) {
+pub fn connect_back(chain: &mut Value) {
     const MODEL: &str = "LanguageModelComponent";
     let back = edge(
         (&format!("{MODEL}-2"), MODEL, "text_output"),

@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use uuid::Uuid;
 
-pub(crate) fn postgres_url() -> String {
+pub fn postgres_url() -> String {
     std::env::var("FLOWFLEET_TEST_POSTGRES")
         .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned())
 }
 
-pub(crate) fn redis_url() -> String {
+pub fn redis_url() -> String {
     std::env::var("FLOWFLEET_TEST_REDIS").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned())
 }
 
-pub(crate) fn rabbitmq_url() -> String {
+pub fn rabbitmq_url() -> String {
     std::env::var("FLOWFLEET_TEST_RABBITMQ")
         .unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".to_owned())
 }
 
 /// Where `tests/wheels.sh` unpacked Langflow's wheels.
-pub(crate) fn wheels() -> std::path::PathBuf {
+pub fn wheels() -> std::path::PathBuf {
     std::env::var_os("FLOWFLEET_TEST_WHEELS").map_or_else(
         || {
             let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
@@ -36,13 +36,13 @@ pub(crate) fn wheels() -> std::path::PathBuf {
 
 /// A PostgreSQL database of one test, dropped with it.
 #[derive(Debug)]
-pub(crate) struct Database {
+pub struct Database {
     name: String,
-    pub(crate) url: String,
+    pub url: String,
 }
 
 impl Database {
-    pub(crate) fn create() -> anyhow::Result<Self> {
+    pub fn create() -> anyhow::Result<Self> {
         let name = format!("ff_it_{}", Uuid::now_v7().simple());
         sql(&postgres_url(), &format!("CREATE DATABASE {name}"))?;
         let (server, _) = postgres_url()
@@ -95,7 +95,7 @@ fn rabbitmqctl(arguments: &[&str]) -> anyhow::Result<String> {
 }
 
 /// Stops the broker's whole operating-system process and starts it again.
-pub(crate) fn restart_rabbitmq() -> anyhow::Result<()> {
+pub fn restart_rabbitmq() -> anyhow::Result<()> {
     rabbitmqctl(&["shutdown"])?;
     let started = Command::new("rabbitmq-server")
         .arg("-detached")
@@ -114,7 +114,7 @@ pub(crate) fn restart_rabbitmq() -> anyhow::Result<()> {
 }
 
 /// Removes all messages that wait in a pool; answers how many queues were purged.
-pub(crate) fn purge(pool: &str) -> anyhow::Result<usize> {
+pub fn purge(pool: &str) -> anyhow::Result<usize> {
     let mut purged = 0;
     for priority in ["high", "normal", "low"] {
         if rabbitmqctl(&["purge_queue", &format!("flowfleet.{pool}.{priority}")]).is_ok() {
@@ -125,7 +125,7 @@ pub(crate) fn purge(pool: &str) -> anyhow::Result<usize> {
 }
 
 /// Removes a pool's queues at the end of a test.
-pub(crate) fn delete_queues(pool: &str) {
+pub fn delete_queues(pool: &str) {
     for priority in ["high", "normal", "low"] {
         let _ = rabbitmqctl(&["delete_queue", &format!("flowfleet.{pool}.{priority}")]);
     }
