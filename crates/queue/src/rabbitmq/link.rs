@@ -24,8 +24,9 @@ use crate::metrics::{CONNECTED, LOST};
 const CONNECT: Duration = Duration::from_secs(15);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MOST: Duration = Duration::from_secs(5);
-/// Seconds between heartbeats: a peer that vanished without a word is noticed after two.
-const HEARTBEAT: u16 = 10;
+/// Seconds between heartbeats: a peer that vanished without a word is noticed after two to three of them.
+/// Until then the broker keeps what it had sent to a worker that stands still, free slots and all.
+const HEARTBEAT: u16 = 5;
 /// How often the connection's state is looked at besides its events.
 const LOOK: Duration = Duration::from_millis(500);
 
