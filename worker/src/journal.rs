@@ -198,6 +198,7 @@ impl Journal {
                 })),
                 // Checkpoints of a run that ends are not needed any more.
                 Some((End::Finish(mut finish), decided)) => {
+                    finish.after_seq = self.after(lease).unwrap_or(finish.after_seq);
                     finish.events = joined(events, finish.events);
                     finishes.push(*finish);
                     finished.push(decided);
@@ -334,6 +335,7 @@ fn decide(
 fn refused(finish: &Finish, why: &str) -> Finish {
     Finish {
         lease: finish.lease,
+        after_seq: finish.after_seq,
         ending: Ending::Failed,
         events: Vec::new(),
         output: Payload::null(),

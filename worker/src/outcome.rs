@@ -88,6 +88,7 @@ pub(crate) fn end(run: &ClaimedRun, verdict: Verdict, left: Leavings, random: f6
     let finish = |ending, output, outputs, error, left: Leavings| {
         End::Finish(Box::new(Finish {
             lease: run.lease,
+            after_seq: run.last_seq,
             ending,
             events: left.events,
             output,

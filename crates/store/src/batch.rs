@@ -33,19 +33,17 @@ pub(crate) struct AttemptRow {
     pub(crate) attempt: i32,
     pub(crate) worker: Id,
     pub(crate) started_at: Time,
+    pub(crate) started_seq: i64,
     pub(crate) ended_at: Time,
     pub(crate) ended_because: &'static str,
     pub(crate) nodes_reused: i32,
     pub(crate) error: Option<String>,
-}
-
-/// What a run answered.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct ResultRow {
-    pub(crate) run: Id,
+    /// The events that came with its end.
+    pub(crate) first_seq: i64,
+    pub(crate) count: i32,
+    pub(crate) events: String,
     pub(crate) output: Option<String>,
     pub(crate) outputs: Option<String>,
-    pub(crate) error: Option<String>,
 }
 
 /// The output of a finished node.
@@ -70,9 +68,9 @@ pub(crate) struct Batch {
     pub(crate) updates: Vec<RunUpdate>,
     /// By run: a statement updates a row at most once.
     pub(crate) appends: BTreeMap<Id, Append>,
+    /// Beside those that come with the end of an attempt.
     pub(crate) events: Vec<EventRow>,
     pub(crate) attempts: Vec<AttemptRow>,
-    pub(crate) results: Vec<ResultRow>,
     pub(crate) checkpoints: Vec<CheckpointRow>,
     /// Runs that ended: their checkpoints go.
     pub(crate) ended: Vec<Id>,

@@ -11,13 +11,13 @@ use flowfleet_core::run::{
     apply,
 };
 use flowfleet_core::{
-    EventKind, Lease, NewEvent, Priority, QueueName, RunEvent, RunId, RunMessage, RunState, TraceContext,
-    WorkerId, lease,
+    EventKind, Lease, NewEvent, Payload, Priority, QueueName, RunEvent, RunId, RunMessage, RunState,
+    TraceContext, WorkerId, lease,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::batch::{Append, AttemptRow, Batch, CheckpointRow, ResultRow, RunUpdate, int, long};
+use crate::batch::{Append, AttemptRow, Batch, CheckpointRow, RunUpdate, int, long};
 use crate::error::Error;
 use crate::events;
 use crate::value::Time;
@@ -32,6 +32,8 @@ pub(crate) struct Locked {
     pub(crate) failures: u32,
     pub(crate) interruptions: u32,
     pub(crate) last_seq: u64,
+    /// The event that began the attempt that goes on.
+    pub(crate) started_seq: Option<u64>,
     pub(crate) cancel_requested: bool,
     pub(crate) queue: QueueName,
     pub(crate) priority: Priority,
@@ -48,6 +50,8 @@ struct Ended<'a> {
     usage: Usage,
     nodes_reused: u32,
     error: Option<&'a RunError>,
+    /// `(output, outputs)`, if the run ends with this attempt.
+    answer: Option<(&'a Payload, &'a Payload)>,
 }
 
 fn event(at: Timestamp, kind: EventKind, data: Value) -> NewEvent {
@@ -66,6 +70,36 @@ pub(crate) fn envelope(
         priority,
         message: RunMessage::new(run, trace.cloned()),
     }
+}
+
+/// Gives new events of a run their sequences.
+fn number(run: &mut Locked, new: Vec<NewEvent>) -> Vec<RunEvent> {
+    let events = events::sequence(run.id, run.last_seq, new);
+    run.last_seq += events.len() as u64;
+    events
+}
+
+/// Why an attempt that finishes its run ended, and the event that says so.
+pub(crate) fn ended_as(finish: &Finish) -> (EndedBecause, EventKind) {
+    let timed_out = finish
+        .error
+        .as_ref()
+        .is_some_and(|error| error.kind == RunErrorKind::Timeout);
+    match finish.ending {
+        Ending::Succeeded => (EndedBecause::Succeeded, EventKind::RunSucceeded),
+        Ending::Failed if timed_out => (EndedBecause::TimedOut, EventKind::RunFailed),
+        Ending::Failed => (EndedBecause::Failed, EventKind::RunFailed),
+        Ending::Cancelled => (EndedBecause::Cancelled, EventKind::RunCancelled),
+    }
+}
+
+/// What the last event of a run says.
+pub(crate) fn ending_data(finish: &Finish) -> Result<Value, Error> {
+    let mut data = json!({ "attempt": finish.lease.attempt, "usage": finish.usage });
+    if let Some(error) = &finish.error {
+        data["error"] = serde_json::to_value(error)?;
+    }
+    Ok(data)
 }
 
 impl Locked {
@@ -93,7 +127,8 @@ impl Batch {
                 events.len()
             )));
         }
-        let events = self.append(run, progress.events.clone())?;
+        let events = number(run, progress.events.clone());
+        self.events.extend(events::to_row(&events)?);
         self.keep(run, &progress.nodes)?;
         if !events.is_empty() {
             let id = run.id.into();
@@ -111,38 +146,17 @@ impl Batch {
         let Ok(next) = apply(run.state, Event::Finished(finish.ending)) else {
             return Ok(Fenced::Stale);
         };
-        let timed_out = finish
-            .error
-            .as_ref()
-            .is_some_and(|e| e.kind == RunErrorKind::Timeout);
-        let (because, kind) = match finish.ending {
-            Ending::Succeeded => (EndedBecause::Succeeded, EventKind::RunSucceeded),
-            Ending::Failed if timed_out => (EndedBecause::TimedOut, EventKind::RunFailed),
-            Ending::Failed => (EndedBecause::Failed, EventKind::RunFailed),
-            Ending::Cancelled => (EndedBecause::Cancelled, EventKind::RunCancelled),
-        };
-        let mut data = json!({ "attempt": run.attempt, "usage": finish.usage });
-        if let Some(error) = &finish.error {
-            data["error"] = serde_json::to_value(error)?;
-        }
+        let (because, kind) = ended_as(finish);
         let mut new = finish.events.clone();
-        new.push(event(run.now, kind, data));
-        let events = self.append(run, new)?;
-        self.end_attempt(
-            run,
-            &Ended {
-                because,
-                usage: finish.usage,
-                nodes_reused: finish.nodes_reused,
-                error: finish.error.as_ref(),
-            },
-        )?;
-        self.results.push(ResultRow {
-            run: run.id.into(),
-            output: Some(serde_json::to_string(&finish.output)?),
-            outputs: Some(serde_json::to_string(&finish.outputs)?),
-            error: finish.error.as_ref().map(serde_json::to_string).transpose()?,
-        });
+        new.push(event(run.now, kind, ending_data(finish)?));
+        let ended = Ended {
+            because,
+            usage: finish.usage,
+            nodes_reused: finish.nodes_reused,
+            error: finish.error.as_ref(),
+            answer: Some((&finish.output, &finish.outputs)),
+        };
+        let events = self.end_attempt(run, &ended, new)?;
         self.transition(run, next, None, finish.usage);
         Ok(Fenced::Applied { events })
     }
@@ -157,6 +171,7 @@ impl Batch {
             usage: release.usage,
             nodes_reused: release.nodes_reused,
             error: release.error.as_ref(),
+            answer: None,
         };
         let events = match release.retry_in {
             Some(delay) if !run.cancel_requested => {
@@ -169,8 +184,7 @@ impl Batch {
                 }
                 let mut new = release.events.clone();
                 new.push(event(run.now, EventKind::RunRetrying, data));
-                let events = self.append(run, new)?;
-                self.end_attempt(run, &ended)?;
+                let events = self.end_attempt(run, &ended, new)?;
                 run.failures += 1;
                 self.transition(run, next, Some(later(run.now, delay)), release.usage);
                 events
@@ -193,6 +207,7 @@ impl Batch {
             usage: Usage::default(),
             nodes_reused: 0,
             error: None,
+            answer: None,
         };
         Ok(self
             .interrupt(run, Event::LeaseExpired, &ended, Vec::new())?
@@ -227,7 +242,8 @@ impl Batch {
         let Ok(next) = apply(run.state, cause) else {
             return Ok(None);
         };
-        let events = self.append(run, vec![event(run.now, kind, data)])?;
+        let events = number(run, vec![event(run.now, kind, data)]);
+        self.events.extend(events::to_row(&events)?);
         self.transition(run, next, None, Usage::default());
         Ok(Some(events))
     }
@@ -256,6 +272,7 @@ impl Batch {
         if let Some(error) = ended.error {
             interrupted["error"] = serde_json::to_value(error)?;
         }
+        let mut too_often = None;
         match next {
             RunState::Cancelled => {
                 let data = json!({ "attempt": run.attempt, "reason": ended.because });
@@ -274,30 +291,21 @@ impl Batch {
                 let data = json!({ "attempt": run.attempt, "error": error });
                 new.push(event(run.now, EventKind::RunInterrupted, interrupted));
                 new.push(event(run.now, EventKind::RunFailed, data));
-                self.results.push(ResultRow {
-                    run: run.id.into(),
-                    output: None,
-                    outputs: None,
-                    error: Some(serde_json::to_string(&error)?),
-                });
+                too_often = Some(error);
             }
             _ => {
                 new.push(event(run.now, EventKind::RunInterrupted, interrupted));
                 new.push(event(run.now, EventKind::RunQueued, Value::Null));
             }
         }
-        let events = self.append(run, new)?;
-        self.end_attempt(run, ended)?;
+        let ended = Ended {
+            error: too_often.as_ref().or(ended.error),
+            ..*ended
+        };
+        let events = self.end_attempt(run, &ended, new)?;
         run.interruptions = count;
         self.transition(run, next, None, ended.usage);
         Ok(Some(events))
-    }
-
-    fn append(&mut self, run: &mut Locked, new: Vec<NewEvent>) -> Result<Vec<RunEvent>, Error> {
-        let events = events::sequence(run.id, run.last_seq, new);
-        run.last_seq += events.len() as u64;
-        self.events.extend(events::to_row(&events)?);
-        Ok(events)
     }
 
     fn keep(&mut self, run: &Locked, nodes: &[NodeCheckpoint]) -> Result<(), Error> {
@@ -312,9 +320,24 @@ impl Batch {
         Ok(())
     }
 
-    fn end_attempt(&mut self, run: &Locked, ended: &Ended<'_>) -> Result<(), Error> {
-        let (Some(worker), Some(started_at)) = (run.worker, run.attempt_started_at) else {
+    fn end_attempt(
+        &mut self,
+        run: &mut Locked,
+        ended: &Ended<'_>,
+        new: Vec<NewEvent>,
+    ) -> Result<Vec<RunEvent>, Error> {
+        let (Some(worker), Some(started_at), Some(started_seq)) =
+            (run.worker, run.attempt_started_at, run.started_seq)
+        else {
             return Err(Error::Data(format!("run {} is running without a worker", run.id)));
+        };
+        let events = number(run, new);
+        let (output, outputs) = match ended.answer {
+            Some((output, outputs)) => (
+                Some(serde_json::to_string(output)?),
+                Some(serde_json::to_string(outputs)?),
+            ),
+            None => (None, None),
         };
         self.attempts.push(AttemptRow {
             run: run.id.into(),
@@ -322,12 +345,18 @@ impl Batch {
             attempt: int(run.attempt),
             worker: worker.into(),
             started_at: started_at.into(),
+            started_seq: long(started_seq),
             ended_at: run.now.into(),
             ended_because: ended.because.as_str(),
             nodes_reused: int(ended.nodes_reused),
             error: ended.error.map(serde_json::to_string).transpose()?,
+            first_seq: long(run.last_seq - events.len() as u64 + 1),
+            count: int(events.len()),
+            events: events::to_text(&events)?,
+            output,
+            outputs,
         });
-        Ok(())
+        Ok(events)
     }
 
     fn transition(&mut self, run: &mut Locked, next: RunState, run_at: Option<Timestamp>, usage: Usage) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::value::{Id, Time};
 
-/// One event as it is stored. The PostgreSQL statements for `submit` and `claim` write this shape too.
+/// One event as it is stored. Statements write this shape too, for events that other rows tell.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     k: EventKind,
@@ -44,6 +44,16 @@ pub(crate) fn to_row(events: &[RunEvent]) -> Result<Option<EventRow>, Error> {
     let Some(first) = events.first() else {
         return Ok(None);
     };
+    Ok(Some(EventRow {
+        run: first.run.into(),
+        first_seq: i64::try_from(first.seq).unwrap_or(i64::MAX),
+        count: i32::try_from(events.len()).unwrap_or(i32::MAX),
+        events: to_text(events)?,
+    }))
+}
+
+/// Events as a column.
+pub(crate) fn to_text(events: &[RunEvent]) -> Result<String, Error> {
     let stored: Vec<_> = events
         .iter()
         .map(|event| Stored {
@@ -52,12 +62,22 @@ pub(crate) fn to_row(events: &[RunEvent]) -> Result<Option<EventRow>, Error> {
             d: event.data.clone(),
         })
         .collect();
-    Ok(Some(EventRow {
-        run: first.run.into(),
-        first_seq: i64::try_from(first.seq).unwrap_or(i64::MAX),
-        count: i32::try_from(events.len()).unwrap_or(i32::MAX),
-        events: serde_json::to_string(&stored)?,
-    }))
+    Ok(serde_json::to_string(&stored)?)
+}
+
+/// Events as a column whose statement adds the time of the last one, its own, and the brackets that close.
+pub(crate) fn to_open_text(before: &[RunEvent], last: EventKind, data: &Value) -> Result<String, Error> {
+    let mut text = to_text(before)?;
+    text.pop();
+    if !before.is_empty() {
+        text.push(',');
+    }
+    text.push_str(&serde_json::to_string(
+        &serde_json::json!({ "k": last, "d": data }),
+    )?);
+    text.pop();
+    text.push_str(",\"t\":");
+    Ok(text)
 }
 
 /// The events of one row.

@@ -240,6 +240,7 @@ columns! {
         failures: i32,
         interruptions: i32,
         last_seq: i64,
+        started_seq: Option<i64>,
         cancel_requested: bool,
         queue: String,
         priority: i16,
@@ -260,6 +261,10 @@ impl LockedRow {
             failures: unsigned("failures", self.failures.into())?,
             interruptions: unsigned("interruptions", self.interruptions.into())?,
             last_seq: unsigned("last_seq", self.last_seq)?,
+            started_seq: self
+                .started_seq
+                .map(|seq| unsigned("started_seq", seq))
+                .transpose()?,
             cancel_requested: self.cancel_requested,
             queue: parse("queue", &self.queue)?,
             priority: priority(self.priority)?,

@@ -174,6 +174,7 @@ impl Server {
     pub(crate) async fn finish(&self, claimed: &ClaimedRun, output: Value) {
         let finish = Finish {
             lease: claimed.lease,
+            after_seq: claimed.last_seq,
             ending: Ending::Succeeded,
             events: Vec::new(),
             output: Payload::Inline(output.clone()),

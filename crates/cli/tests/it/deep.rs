@@ -167,6 +167,7 @@ impl Fleet {
         let (run, lease) = self.running();
         let finish = Finish {
             lease,
+            after_seq: 0,
             ending: Ending::Succeeded,
             events: Vec::new(),
             output: Payload::null(),

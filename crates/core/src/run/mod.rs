@@ -169,6 +169,9 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finish {
     pub lease: Lease,
+    /// The sequence of the run's last event before these, as far as the holder knows. It only makes the write cheaper:
+    /// one that is behind ends the run all the same.
+    pub after_seq: u64,
     pub ending: Ending,
     /// Node events not yet written; the final event is added by the store.
     pub events: Vec<NewEvent>,

@@ -17,6 +17,7 @@ CREATE TABLE runs (
     interruptions integer NOT NULL DEFAULT 0,
     epoch bigint NOT NULL DEFAULT 0,
     last_seq bigint NOT NULL,
+    started_seq bigint,
     cancel_requested boolean NOT NULL DEFAULT false,
     worker uuid,
     created_at timestamptz NOT NULL,
@@ -45,8 +46,8 @@ CREATE INDEX runs_scheduled ON runs (run_at) INCLUDE (queue, priority) WHERE sta
 CREATE INDEX runs_expiring ON runs (expires_at)
     WHERE expires_at IS NOT NULL AND started_at IS NULL AND state IN ('scheduled', 'blocked', 'queued');
 
--- What a run was given and what it answered: read at claim and by `get`, written at the two ends of its life.
--- JSON is kept as text: it is never looked into, and must come back byte for byte.
+-- What a run was given: written once. JSON is kept as text: it is never looked into, and must come back byte for
+-- byte.
 CREATE TABLE run_data (
     run_id uuid PRIMARY KEY,
     flow_digest text NOT NULL,
@@ -56,14 +57,14 @@ CREATE TABLE run_data (
     trace text,
     replay_of uuid,
     idempotency_digest text,
-    input text NOT NULL,
-    output text,
-    outputs text,
-    error text
+    input text NOT NULL
 );
 CREATE INDEX run_data_labels ON run_data USING gin (labels jsonb_path_ops) WHERE labels <> '{}'::jsonb;
 
--- One row an append: `events` holds `count` events from `first_seq` on.
+-- What happened to a run between its attempts and while one goes on, one row an append: `events` holds `count` events
+-- from `first_seq` on. Events that other rows tell are not stored again: a run that no row says otherwise of began by
+-- being queued at `created_at`, an attempt's `run.started` is its own row, and what came with an attempt's end is in
+-- that row too. So a run that ends at its first attempt needs no row here.
 CREATE TABLE run_events (
     run_id uuid NOT NULL,
     first_seq bigint NOT NULL,
@@ -72,16 +73,24 @@ CREATE TABLE run_events (
     PRIMARY KEY (run_id, first_seq)
 );
 
+-- Attempts that ended: all that an end writes beside the run's own row. The output of a run is that of its last
+-- attempt.
 CREATE TABLE run_attempts (
     run_id uuid NOT NULL,
     epoch bigint NOT NULL,
     attempt integer NOT NULL,
     worker uuid NOT NULL,
     started_at timestamptz NOT NULL,
+    started_seq bigint NOT NULL,
     ended_at timestamptz NOT NULL,
     ended_because text NOT NULL,
     nodes_reused integer NOT NULL,
     error text,
+    first_seq bigint NOT NULL,
+    count integer NOT NULL,
+    events text NOT NULL,
+    output text,
+    outputs text,
     PRIMARY KEY (run_id, epoch)
 );
 

@@ -15,6 +15,7 @@ CREATE TABLE runs (
     interruptions INTEGER NOT NULL DEFAULT 0,
     epoch INTEGER NOT NULL DEFAULT 0,
     last_seq INTEGER NOT NULL,
+    started_seq INTEGER,
     cancel_requested INTEGER NOT NULL DEFAULT 0,
     worker TEXT,
     created_at INTEGER NOT NULL,
@@ -49,10 +50,7 @@ CREATE TABLE run_data (
     trace TEXT,
     replay_of TEXT,
     idempotency_digest TEXT,
-    input TEXT NOT NULL,
-    output TEXT,
-    outputs TEXT,
-    error TEXT
+    input TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE run_events (
@@ -69,10 +67,16 @@ CREATE TABLE run_attempts (
     attempt INTEGER NOT NULL,
     worker TEXT NOT NULL,
     started_at INTEGER NOT NULL,
+    started_seq INTEGER NOT NULL,
     ended_at INTEGER NOT NULL,
     ended_because TEXT NOT NULL,
     nodes_reused INTEGER NOT NULL,
     error TEXT,
+    first_seq INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    events TEXT NOT NULL,
+    output TEXT,
+    outputs TEXT,
     PRIMARY KEY (run_id, epoch)
 ) STRICT, WITHOUT ROWID;
 

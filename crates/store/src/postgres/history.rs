@@ -13,23 +13,48 @@ use crate::history::{FIRST, HistoryRow, LAST, StrayRow, histories};
 use crate::value::Id;
 use crate::{HISTORY_LIMIT, UPKEEP_LIMIT};
 
+/// All events of the run `r` as rows `(first_seq, count, events)`, those that other rows tell included.
+macro_rules! event_rows {
+    () => {
+        "SELECT 1::bigint AS first_seq, 1 AS count, json_build_array(json_build_object(
+                'k', 'run.queued', 't', (extract(epoch FROM r.created_at) * 1000000)::bigint))::text AS events
+         WHERE NOT EXISTS (SELECT 1 FROM run_events f WHERE f.run_id = r.id AND f.first_seq = 1)
+         UNION ALL
+         SELECT s.seq, 1, json_build_array(json_build_object(
+                'k', 'run.started', 't', (extract(epoch FROM s.at) * 1000000)::bigint,
+                'd', json_build_object('attempt', s.attempt, 'worker', s.worker)))::text
+         FROM (
+            SELECT r.started_seq, r.attempt_started_at, r.attempt, r.worker WHERE r.state = 'running'
+            UNION ALL
+            SELECT a.started_seq, a.started_at, a.attempt, a.worker FROM run_attempts a WHERE a.run_id = r.id
+         ) s (seq, at, attempt, worker)
+         UNION ALL
+         SELECT a.first_seq, a.count, a.events FROM run_attempts a WHERE a.run_id = r.id AND a.count > 0
+         UNION ALL
+         SELECT e.first_seq, e.count, e.events FROM run_events e WHERE e.run_id = r.id"
+    };
+}
+pub(super) use event_rows;
+
 /// Sub-selects, no joins: for a join the planner may walk `run_data` from its beginning to where the page begins.
 macro_rules! history_columns {
     () => {
-        "SELECT r.id, r.state, r.attempt, r.failures, r.interruptions, r.epoch, r.last_seq, r.queued_at,
+        concat!("SELECT r.id, r.state, r.attempt, r.failures, r.interruptions, r.epoch, r.last_seq, r.queued_at,
             r.published_at, r.started_at, r.attempt_started_at, r.lease_until, r.run_at, r.expires_at,
             r.finished_at, (
                 SELECT d.settings FROM run_data d WHERE d.run_id = r.id
             ) AS settings, (
                 SELECT json_agg(json_build_array(e.first_seq, e.count, e.events) ORDER BY e.first_seq)::text
-                FROM run_events e WHERE e.run_id = r.id
+                FROM (",
+        event_rows!(),
+        ") e
             ) AS events, (
                 SELECT json_agg(json_build_array(a.epoch, a.attempt, a.ended_because) ORDER BY a.epoch)::text
                 FROM run_attempts a WHERE a.run_id = r.id
             ) AS attempts, (
                 SELECT json_agg(k.node ORDER BY k.node)::text FROM checkpoints k WHERE k.run_id = r.id
             ) AS checkpoints, now() AS now
-         FROM runs r "
+         FROM runs r ")
     };
 }
 

@@ -31,15 +31,9 @@ WITH wanted AS MATERIALIZED (
     UPDATE runs r SET
         state = 'running', worker = $2, epoch = r.epoch + 1, attempt = r.failures + 1,
         lease_until = now() + make_interval(secs => $3), attempt_started_at = now(),
-        started_at = coalesce(r.started_at, now()), last_seq = r.last_seq + 1
+        started_at = coalesce(r.started_at, now()), last_seq = r.last_seq + 1, started_seq = r.last_seq + 1
     FROM wanted w WHERE r.id = w.id AND r.state || '' = 'queued'
     RETURNING r.*
-), started AS (
-    INSERT INTO run_events (run_id, first_seq, count, events)
-    SELECT id, last_seq, 1, json_build_array(json_build_object(
-        'k', 'run.started', 't', (extract(epoch FROM now()) * 1000000)::bigint,
-        'd', json_build_object('attempt', attempt, 'worker', worker)))::text
-    FROM claimed
 )
 SELECT c.id, c.tenant, c.flow_name, c.flow_version, d.flow_digest, c.queue, c.priority, c.attempt, c.epoch,
     c.interruptions, c.last_seq, c.queued_at, d.settings, d.session_id, d.trace, d.input,
@@ -116,12 +110,26 @@ impl Postgres {
     }
 
     async fn finish_once(&self, runs: &[Finish]) -> Result<Vec<Fenced>, Error> {
-        let (mut tx, mut held) = self.hold(runs.iter().map(|f| f.lease.run)).await?;
+        let known = self.finish_known(runs).await?;
+        let others: Vec<_> = runs
+            .iter()
+            .zip(&known)
+            .filter(|(_, known)| known.is_none())
+            .map(|(finish, _)| finish)
+            .collect();
+        if others.is_empty() {
+            return Ok(known.into_iter().flatten().collect());
+        }
+        let (mut tx, mut held) = self.hold(others.iter().map(|f| f.lease.run)).await?;
         let mut batch = Batch::default();
-        let answers = leased::fence(&mut held, runs, |f| f.lease, |run, f| batch.finish(run, f))?;
+        let decided = leased::fence(&mut held, &others, |f| f.lease, |run, f| batch.finish(run, f))?;
         apply(&mut tx, &batch).await?;
         tx.commit().await?;
-        Ok(answers)
+        let mut decided = decided.into_iter();
+        Ok(known
+            .into_iter()
+            .filter_map(|known| known.or_else(|| decided.next()))
+            .collect())
     }
 
     async fn release_once(&self, runs: &[Release]) -> Result<(Vec<Fenced>, Option<OutboxRow>), Error> {

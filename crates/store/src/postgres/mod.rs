@@ -1,6 +1,7 @@
 //! PostgreSQL 14 or later, also through RDS Proxy: no statement relies on the state of a session, aside from
 //! the connection a leader keeps for itself.
 
+mod finish;
 mod flows;
 mod history;
 mod keys;

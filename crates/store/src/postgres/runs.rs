@@ -11,6 +11,7 @@ use flowfleet_core::{RunEvent, RunId, RunState, Tenant};
 use sqlx::QueryBuilder;
 
 use super::Postgres;
+use super::history::event_rows;
 use crate::batch::{Batch, int, long};
 use crate::columns::columns;
 use crate::error::{Error, Repeat, attempt};
@@ -55,8 +56,8 @@ WITH input AS (
 ), first_events AS (
     INSERT INTO run_events (run_id, first_seq, count, events)
     SELECT id, 1, 1, json_build_array(json_build_object(
-        'k', 'run.' || state, 't', (extract(epoch FROM now()) * 1000000)::bigint))::text
-    FROM created
+        'k', 'run.scheduled', 't', (extract(epoch FROM now()) * 1000000)::bigint))::text
+    FROM created WHERE state = 'scheduled'
 ), messages AS (
     INSERT INTO outbox (created_at, envelopes)
     SELECT now(), '[' || string_agg(envelope, ',') || ']'
@@ -91,14 +92,16 @@ macro_rules! view_columns {
          r.interruptions, r.epoch, r.last_seq, r.cancel_requested, r.worker, r.created_at, r.queued_at,
          r.started_at, r.attempt_started_at, r.lease_until, r.run_at, r.expires_at, r.finished_at,
          r.input_tokens, r.output_tokens, d.settings, d.session_id, d.labels::text AS labels, d.replay_of,
-         d.error"
+         CASE WHEN r.state = 'failed' THEN (
+             SELECT a.error FROM run_attempts a WHERE a.run_id = r.id AND a.epoch = r.epoch
+         ) END AS error"
     };
 }
 
 const GET: &str = concat!(
     "SELECT ",
     view_columns!(),
-    ", d.input, d.output, d.outputs, (
+    ", d.input, l.output, l.outputs, (
         SELECT coalesce(json_agg(json_build_object(
             'attempt', a.attempt, 'epoch', a.epoch, 'worker', a.worker,
             'started_at', (extract(epoch FROM a.started_at) * 1000000)::bigint,
@@ -107,15 +110,18 @@ const GET: &str = concat!(
         FROM run_attempts a WHERE a.run_id = r.id
     ) AS attempts
     FROM runs r JOIN run_data d ON d.run_id = r.id
+    LEFT JOIN run_attempts l ON l.run_id = r.id AND l.epoch = r.epoch
     WHERE r.id = $1 AND r.tenant = $2"
 );
 
-const EVENTS: &str = "
-SELECT e.first_seq, e.events
-FROM runs r LEFT JOIN run_events e ON e.run_id = r.id AND e.first_seq + e.count > $3 + 1
-WHERE r.id = $1 AND r.tenant = $2
-ORDER BY e.first_seq LIMIT $4
-";
+/// One row without events if there are none to tell, no row if there is no such run.
+const EVENTS: &str = concat!(
+    "SELECT e.first_seq, e.events FROM runs r LEFT JOIN LATERAL (",
+    event_rows!(),
+    ") e ON e.first_seq + e.count > $3 + 1
+     WHERE r.id = $1 AND r.tenant = $2
+     ORDER BY e.first_seq LIMIT $4"
+);
 
 const AHEAD: &str = "
 SELECT count(*) FROM (

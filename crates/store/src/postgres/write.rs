@@ -20,7 +20,7 @@ use crate::value::{Id, Time};
 
 macro_rules! locked_columns {
     () => {
-        "SELECT r.id, r.state, r.epoch, r.attempt, r.failures, r.interruptions, r.last_seq,
+        "SELECT r.id, r.state, r.epoch, r.attempt, r.failures, r.interruptions, r.last_seq, r.started_seq,
             r.cancel_requested, r.queue, r.priority, r.worker, r.attempt_started_at, d.trace, now() AS now
          FROM runs r JOIN run_data d ON d.run_id = r.id"
     };
@@ -56,18 +56,16 @@ WITH change AS (
     SELECT * FROM unnest($13::uuid[], $14::bigint[], $15::integer[], $16::text[])
 ), ended AS (
     INSERT INTO run_attempts (
-        run_id, epoch, attempt, worker, started_at, ended_at, ended_because, nodes_reused, error
+        run_id, epoch, attempt, worker, started_at, started_seq, ended_at, ended_because, nodes_reused, error,
+        first_seq, count, events, output, outputs
     )
     SELECT * FROM unnest(
-        $17::uuid[], $18::bigint[], $19::integer[], $20::uuid[], $21::timestamptz[], $22::timestamptz[],
-        $23::text[], $24::integer[], $25::text[]
+        $17::uuid[], $18::bigint[], $19::integer[], $20::uuid[], $21::timestamptz[], $22::bigint[],
+        $23::timestamptz[], $24::text[], $25::integer[], $26::text[], $27::bigint[], $28::integer[], $29::text[],
+        $30::text[], $31::text[]
     )
-), answered AS (
-    UPDATE run_data d SET output = a.output, outputs = a.outputs, error = a.error
-    FROM unnest($26::uuid[], $27::text[], $28::text[], $29::text[]) AS a (id, output, outputs, error)
-    WHERE d.run_id = a.id
 ), dropped AS (
-    DELETE FROM checkpoints WHERE run_id = ANY($30)
+    DELETE FROM checkpoints WHERE run_id = ANY($32)
 )
 SELECT count(*) FROM updated
 ";
@@ -102,7 +100,7 @@ pub(super) async fn lock(
     rows.into_iter().map(LockedRow::locked).collect()
 }
 
-fn column<R, T>(rows: &[R], of: impl FnMut(&R) -> T) -> Vec<T> {
+pub(super) fn column<'a, R, T>(rows: &'a [R], of: impl FnMut(&'a R) -> T) -> Vec<T> {
     rows.iter().map(of).collect()
 }
 
@@ -126,8 +124,8 @@ pub(super) async fn apply(connection: &mut PgConnection, batch: &Batch) -> Resul
     if !checkpoints.is_empty() {
         sqlx::query(CHECKPOINT)
             .bind(column(&checkpoints, |c| c.run))
-            .bind(column(&checkpoints, |c| c.node.clone()))
-            .bind(column(&checkpoints, |c| c.output.clone()))
+            .bind(column(&checkpoints, |c| c.node.as_str()))
+            .bind(column(&checkpoints, |c| c.output.as_str()))
             .execute(&mut *connection)
             .await?;
     }
@@ -146,7 +144,7 @@ pub(super) async fn apply(connection: &mut PgConnection, batch: &Batch) -> Resul
 
 async fn transitions(connection: &mut PgConnection, batch: &Batch) -> Result<(), Error> {
     let (runs, events) = (&batch.updates, &batch.events);
-    let (attempts, results) = (&batch.attempts, &batch.results);
+    let attempts = &batch.attempts;
     let written: i64 = sqlx::query_scalar(APPLY)
         .bind(column(runs, |r| r.id))
         .bind(column(runs, |r| r.from_state))
@@ -163,20 +161,22 @@ async fn transitions(connection: &mut PgConnection, batch: &Batch) -> Result<(),
         .bind(column(events, |e| e.run))
         .bind(column(events, |e| e.first_seq))
         .bind(column(events, |e| e.count))
-        .bind(column(events, |e| e.events.clone()))
+        .bind(column(events, |e| e.events.as_str()))
         .bind(column(attempts, |a| a.run))
         .bind(column(attempts, |a| a.epoch))
         .bind(column(attempts, |a| a.attempt))
         .bind(column(attempts, |a| a.worker))
         .bind(column(attempts, |a| a.started_at))
+        .bind(column(attempts, |a| a.started_seq))
         .bind(column(attempts, |a| a.ended_at))
         .bind(column(attempts, |a| a.ended_because))
         .bind(column(attempts, |a| a.nodes_reused))
-        .bind(column(attempts, |a| a.error.clone()))
-        .bind(column(results, |r| r.run))
-        .bind(column(results, |r| r.output.clone()))
-        .bind(column(results, |r| r.outputs.clone()))
-        .bind(column(results, |r| r.error.clone()))
+        .bind(column(attempts, |a| a.error.as_deref()))
+        .bind(column(attempts, |a| a.first_seq))
+        .bind(column(attempts, |a| a.count))
+        .bind(column(attempts, |a| a.events.as_str()))
+        .bind(column(attempts, |a| a.output.as_deref()))
+        .bind(column(attempts, |a| a.outputs.as_deref()))
         .bind(column::<_, Id>(&batch.ended, |id| *id))
         .fetch_one(connection)
         .await?;
@@ -193,7 +193,7 @@ async fn appends(connection: &mut PgConnection, batch: &Batch) -> Result<(), Err
         .bind(column(events, |e| e.run))
         .bind(column(events, |e| e.first_seq))
         .bind(column(events, |e| e.count))
-        .bind(column(events, |e| e.events.clone()))
+        .bind(column(events, |e| e.events.as_str()))
         .fetch_one(connection)
         .await?;
     all_written(written, runs.len())

@@ -14,30 +14,54 @@ use crate::history::{FIRST, HistoryRow, LAST, StrayRow, histories};
 use crate::value::{Id, Time};
 use crate::{HISTORY_LIMIT, UPKEEP_LIMIT};
 
+/// All events of the run `r` as rows `(first_seq, count, events)`, those that other rows tell included.
+macro_rules! event_rows {
+    () => {
+        "SELECT 1 AS first_seq, 1 AS count, json_array(json_object('k', 'run.queued', 't', r.created_at)) AS events
+         FROM r WHERE NOT EXISTS (SELECT 1 FROM run_events f WHERE f.run_id = r.id AND f.first_seq = 1)
+         UNION ALL
+         SELECT r.started_seq, 1, json_array(json_object('k', 'run.started', 't', r.attempt_started_at,
+            'd', json_object('attempt', r.attempt, 'worker', r.worker)))
+         FROM r WHERE r.state = 'running'
+         UNION ALL
+         SELECT a.started_seq, 1, json_array(json_object('k', 'run.started', 't', a.started_at,
+            'd', json_object('attempt', a.attempt, 'worker', a.worker)))
+         FROM run_attempts a WHERE a.run_id = (SELECT id FROM r)
+         UNION ALL
+         SELECT a.first_seq, a.count, a.events
+         FROM run_attempts a WHERE a.run_id = (SELECT id FROM r) AND a.count > 0
+         UNION ALL
+         SELECT e.first_seq, e.count, e.events FROM run_events e WHERE e.run_id = (SELECT id FROM r)"
+    };
+}
+pub(super) use event_rows;
+
 macro_rules! history_columns {
     () => {
-        "SELECT r.id, r.state, r.attempt, r.failures, r.interruptions, r.epoch, r.last_seq, r.queued_at,
-            r.published_at, r.started_at, r.attempt_started_at, r.lease_until, r.run_at, r.expires_at,
-            r.finished_at, (
-                SELECT d.settings FROM run_data d WHERE d.run_id = r.id
+        concat!("SELECT h.id, h.state, h.attempt, h.failures, h.interruptions, h.epoch, h.last_seq, h.queued_at,
+            h.published_at, h.started_at, h.attempt_started_at, h.lease_until, h.run_at, h.expires_at,
+            h.finished_at, (
+                SELECT d.settings FROM run_data d WHERE d.run_id = h.id
             ) AS settings, (
                 SELECT json_group_array(json_array(e.first_seq, e.count, e.events))
-                FROM (SELECT * FROM run_events WHERE run_id = r.id ORDER BY first_seq) e
+                FROM (WITH r AS (SELECT * FROM runs WHERE id = h.id) SELECT * FROM (",
+        event_rows!(),
+        ") ORDER BY first_seq) e
             ) AS events, (
                 SELECT json_group_array(json_array(a.epoch, a.attempt, a.ended_because))
-                FROM (SELECT * FROM run_attempts WHERE run_id = r.id ORDER BY epoch) a
+                FROM (SELECT * FROM run_attempts WHERE run_id = h.id ORDER BY epoch) a
             ) AS attempts, (
-                SELECT json_group_array(k.node) FROM (SELECT node FROM checkpoints WHERE run_id = r.id ORDER BY node) k
+                SELECT json_group_array(k.node) FROM (SELECT node FROM checkpoints WHERE run_id = h.id ORDER BY node) k
             ) AS checkpoints, ?1 AS now
-         FROM runs r "
+         FROM runs h ")
     };
 }
 
-pub(super) const AFTER: &str = concat!(history_columns!(), "WHERE r.id > ?2 ORDER BY r.id LIMIT ?3");
+pub(super) const AFTER: &str = concat!(history_columns!(), "WHERE h.id > ?2 ORDER BY h.id LIMIT ?3");
 
 pub(super) const OF: &str = concat!(
     history_columns!(),
-    "WHERE r.id IN (SELECT value FROM json_each(?2)) ORDER BY r.id"
+    "WHERE h.id IN (SELECT value FROM json_each(?2)) ORDER BY h.id"
 );
 
 /// `?1` is the time that is `slack` ago.

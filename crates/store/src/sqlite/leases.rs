@@ -22,17 +22,11 @@ use crate::value::{Id, Time};
 pub(super) const CLAIM: &str = "
 UPDATE runs SET
     state = 'running', worker = ?2, epoch = epoch + 1, attempt = failures + 1, lease_until = ?3,
-    attempt_started_at = ?1, started_at = coalesce(started_at, ?1), last_seq = last_seq + 1
+    attempt_started_at = ?1, started_at = coalesce(started_at, ?1), last_seq = last_seq + 1,
+    started_seq = last_seq + 1
 WHERE id IN (SELECT value FROM json_each(?4)) AND state = 'queued'
   AND (expires_at IS NULL OR expires_at > ?1 OR started_at IS NOT NULL)
 RETURNING id
-";
-
-pub(super) const STARTED: &str = "
-INSERT INTO run_events (run_id, first_seq, count, events)
-SELECT id, last_seq, 1, json_array(json_object(
-    'k', 'run.started', 't', ?1, 'd', json_object('attempt', attempt, 'worker', worker)))
-FROM runs WHERE id IN (SELECT value FROM json_each(?2))
 ";
 
 pub(super) const CLAIMED: &str = "
@@ -68,11 +62,6 @@ impl Sqlite {
             return leased::claims(runs, Vec::new());
         }
         let ids = serde_json::to_string(&ids.into_iter().map(|(id,)| id).collect::<Vec<_>>())?;
-        sqlx::query(STARTED)
-            .bind(now)
-            .bind(&ids)
-            .execute(&mut *tx)
-            .await?;
         let rows: Vec<ClaimRow> = sqlx::query_as(CLAIMED).bind(&ids).fetch_all(&mut *tx).await?;
         let claims = leased::claims(runs, rows)?;
         tx.commit().await?;

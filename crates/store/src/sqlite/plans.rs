@@ -6,7 +6,7 @@
 use super::{history, leases, runs, upkeep, write};
 use crate::Options;
 
-const STATEMENTS: [(&str, &str); 24] = [
+const STATEMENTS: [(&str, &str); 22] = [
     ("EXISTING", runs::EXISTING),
     ("USED_KEYS", runs::USED_KEYS),
     ("GET", runs::GET),
@@ -14,13 +14,11 @@ const STATEMENTS: [(&str, &str); 24] = [
     ("AHEAD", runs::AHEAD),
     ("LOCK_ONE", runs::LOCK_ONE),
     ("CLAIM", leases::CLAIM),
-    ("STARTED", leases::STARTED),
     ("CLAIMED", leases::CLAIMED),
     ("RENEW", leases::RENEW),
     ("LOCK", write::LOCK),
     ("UPDATE", write::UPDATE),
     ("APPEND", write::APPEND),
-    ("RESULTS", write::RESULTS),
     ("ENDED", write::ENDED),
     ("LOCK_DUE", upkeep::LOCK_DUE),
     ("LOCK_LOST", upkeep::LOCK_LOST),

@@ -13,6 +13,7 @@ use serde::Serialize;
 use sqlx::QueryBuilder;
 
 use super::Sqlite;
+use super::history::event_rows;
 use super::write::{EVENTS as EVENTS_INSERT, each, outbox};
 use crate::batch::{Batch, long};
 use crate::error::{Error, Repeat, attempt};
@@ -140,14 +141,16 @@ macro_rules! view_columns {
          r.interruptions, r.epoch, r.last_seq, r.cancel_requested, r.worker, r.created_at, r.queued_at,
          r.started_at, r.attempt_started_at, r.lease_until, r.run_at, r.expires_at, r.finished_at,
          r.input_tokens, r.output_tokens, d.settings, d.session_id, d.labels, d.replay_of,
-         d.error"
+         CASE WHEN r.state = 'failed' THEN (
+             SELECT a.error FROM run_attempts a WHERE a.run_id = r.id AND a.epoch = r.epoch
+         ) END AS error"
     };
 }
 
 pub(super) const GET: &str = concat!(
     "SELECT ",
     view_columns!(),
-    ", d.input, d.output, d.outputs, (
+    ", d.input, l.output, l.outputs, (
         SELECT json_group_array(json_object(
             'attempt', a.attempt, 'epoch', a.epoch, 'worker', a.worker,
             'started_at', a.started_at,
@@ -156,15 +159,19 @@ pub(super) const GET: &str = concat!(
         FROM run_attempts a WHERE a.run_id = r.id
     ) AS attempts
     FROM runs r JOIN run_data d ON d.run_id = r.id
+    LEFT JOIN run_attempts l ON l.run_id = r.id AND l.epoch = r.epoch
     WHERE r.id = ?1 AND r.tenant = ?2"
 );
 
-pub(super) const EVENTS: &str = "
-SELECT e.first_seq, e.events
-FROM runs r LEFT JOIN run_events e ON e.run_id = r.id AND e.first_seq + e.count > ?3 + 1
-WHERE r.id = ?1 AND r.tenant = ?2
-ORDER BY e.first_seq LIMIT ?4
-";
+/// One row without events if there are none to tell, no row if there is no such run.
+pub(super) const EVENTS: &str = concat!(
+    "WITH r AS (SELECT * FROM runs WHERE id = ?1 AND tenant = ?2)
+     SELECT e.first_seq, e.events
+     FROM (SELECT 1 FROM r) LEFT JOIN (",
+    event_rows!(),
+    ") e ON e.first_seq + e.count > ?3 + 1
+     ORDER BY e.first_seq LIMIT ?4"
+);
 
 pub(super) const AHEAD: &str = "
 SELECT count(*) FROM (
@@ -206,11 +213,12 @@ impl Sqlite {
             .map(|run| DataColumns::of(run))
             .collect::<Result<Vec<_>, _>>()?;
         each(&mut tx, DATA, &data).await?;
-        let first = inserted
+        let scheduled = inserted
             .iter()
-            .map(|run| first_event(run.id, created[&run.id], now))
+            .filter(|run| created[&run.id] == RunState::Scheduled)
+            .map(|run| scheduled_event(run.id, now))
             .collect::<Result<Vec<_>, _>>()?;
-        each(&mut tx, EVENTS_INSERT, &first).await?;
+        each(&mut tx, EVENTS_INSERT, &scheduled).await?;
         let outbox = outbox(&mut tx, submission::envelopes(runs, &created), now).await?;
         let missing: Vec<_> = submission::missing(runs, &created)
             .into_iter()
@@ -338,14 +346,10 @@ impl Sqlite {
     }
 }
 
-/// The event every run begins with.
-fn first_event(run: RunId, state: RunState, now: Time) -> Result<Option<events::EventRow>, Error> {
-    let kind = match state {
-        RunState::Scheduled => EventKind::RunScheduled,
-        _ => EventKind::RunQueued,
-    };
+/// The event that a run with a delay begins with; the others begin by being queued, which their row tells.
+fn scheduled_event(run: RunId, now: Time) -> Result<Option<events::EventRow>, Error> {
     let event = NewEvent {
-        kind,
+        kind: EventKind::RunScheduled,
         at: now.stamp(),
         data: serde_json::Value::Null,
     };

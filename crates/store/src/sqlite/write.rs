@@ -15,7 +15,7 @@ use crate::value::Time;
 /// `?1` is the time of the transaction.
 macro_rules! locked_columns {
     () => {
-        "SELECT r.id, r.state, r.epoch, r.attempt, r.failures, r.interruptions, r.last_seq,
+        "SELECT r.id, r.state, r.epoch, r.attempt, r.failures, r.interruptions, r.last_seq, r.started_seq,
             r.cancel_requested, r.queue, r.priority, r.worker, r.attempt_started_at, d.trace, ?1 AS now
          FROM runs r JOIN run_data d ON d.run_id = r.id"
     };
@@ -62,21 +62,14 @@ SELECT value ->> 'run', value ->> 'first_seq', value ->> 'count', value ->> 'eve
 
 const ATTEMPTS: &str = "
 INSERT INTO run_attempts (
-    run_id, epoch, attempt, worker, started_at, ended_at, ended_because, nodes_reused, error
+    run_id, epoch, attempt, worker, started_at, started_seq, ended_at, ended_because, nodes_reused, error,
+    first_seq, count, events, output, outputs
 )
 SELECT value ->> 'run', value ->> 'epoch', value ->> 'attempt', value ->> 'worker', value ->> 'started_at',
-    value ->> 'ended_at', value ->> 'ended_because', value ->> 'nodes_reused', value ->> 'error'
+    value ->> 'started_seq', value ->> 'ended_at', value ->> 'ended_because', value ->> 'nodes_reused',
+    value ->> 'error', value ->> 'first_seq', value ->> 'count', value ->> 'events', value ->> 'output',
+    value ->> 'outputs'
 FROM json_each(?1)
-";
-
-pub(super) const RESULTS: &str = "
-UPDATE run_data AS d SET output = a.output, outputs = a.outputs, error = a.error
-FROM (
-    SELECT value ->> 'run' AS run, value ->> 'output' AS output, value ->> 'outputs' AS outputs,
-        value ->> 'error' AS error
-    FROM json_each(?1)
-) AS a
-WHERE d.run_id = a.run
 ";
 
 const CHECKPOINTS: &str = "
@@ -134,7 +127,6 @@ pub(super) async fn apply(
     all_written(appended, appends.len())?;
     each(connection, EVENTS, &batch.events).await?;
     each(connection, ATTEMPTS, &batch.attempts).await?;
-    each(connection, RESULTS, &batch.results).await?;
     each(connection, CHECKPOINTS, &batch.distinct_checkpoints()).await?;
     each(connection, ENDED, &batch.ended).await?;
     outbox(connection, batch.envelopes.clone(), now).await

@@ -148,9 +148,11 @@ pub(crate) fn progress(
     }
 }
 
+/// From a worker that has lost count of the events.
 pub(crate) fn finish(lease: Lease, ending: Ending) -> Finish {
     Finish {
         lease,
+        after_seq: 0,
         ending,
         events: Vec::new(),
         output: Payload::Inline(json!("done")),

@@ -207,11 +207,11 @@ const DAMAGE: [(&str, &[Invariant]); 13] = [
         &[Invariant::NodeNotRerun],
     ),
     (
-        "UPDATE run_events SET first_seq = first_seq + 5 WHERE run_id = $ended AND first_seq = 3",
+        "UPDATE run_attempts SET first_seq = first_seq + 5 WHERE run_id = $ended",
         &[Invariant::SequenceWhole],
     ),
     (
-        "UPDATE run_events SET first_seq = first_seq - 1 WHERE run_id = $live AND first_seq = 7",
+        "UPDATE runs SET started_seq = started_seq - 1 WHERE id = $live",
         &[Invariant::SequenceWhole],
     ),
     (
@@ -227,7 +227,7 @@ const DAMAGE: [(&str, &[Invariant]); 13] = [
         &[Invariant::LegalSteps],
     ),
     (
-        "DELETE FROM run_attempts WHERE run_id = $live",
+        "UPDATE run_attempts SET epoch = epoch + 7 WHERE run_id = $live",
         &[Invariant::AttemptsAddUp],
     ),
     (
@@ -235,7 +235,7 @@ const DAMAGE: [(&str, &[Invariant]); 13] = [
         &[Invariant::NothingOrphaned],
     ),
     (
-        "UPDATE run_events SET events = 'odd' WHERE run_id = $ended AND first_seq = 2",
+        "UPDATE run_attempts SET events = 'odd' WHERE run_id = $ended",
         &[Invariant::Readable],
     ),
     (

@@ -41,6 +41,7 @@ pub(crate) async fn the_path_of_one_run(bed: Bed) {
     assert_eq!(written.iter().map(|e| e.seq).collect::<Vec<_>>(), [3, 4]);
 
     let mut end = finish(first, Ending::Succeeded);
+    end.after_seq = 4;
     end.events = vec![node_event(EventKind::NodeFinished, "b")];
     end.nodes_reused = 2;
     let written = applied(&bed.store.finish(&[end.clone()]).await.unwrap());
@@ -373,9 +374,12 @@ pub(crate) async fn how_runs_end(bed: Bed) {
             "run.cancelled",
         ),
     ];
-    for (ending, kind, state, because, name) in table {
+    let knowing = table.into_iter().flat_map(|row| [(row, true), (row, false)]);
+    for ((ending, kind, state, because, name), knows) in knowing {
         let run = bed.submit_one().await;
-        let mut end = finish(bed.claim(run, TTL).await.lease, ending);
+        let claimed = bed.claim(run, TTL).await;
+        let mut end = finish(claimed.lease, ending);
+        end.after_seq = if knows { claimed.last_seq } else { 0 };
         end.error = kind.map(error);
         let events = applied(&bed.store.finish(&[end.clone(), end.clone()][..1]).await.unwrap());
         assert_eq!(kinds(&events), [name]);
@@ -392,21 +396,32 @@ pub(crate) async fn how_runs_end(bed: Bed) {
         );
     }
     // Twice within a call: the second finds it ended.
-    let run = bed.submit_one().await;
-    let end = finish(bed.claim(run, TTL).await.lease, Ending::Succeeded);
-    let answers = bed.store.finish(&[end.clone(), end]).await.unwrap();
-    assert!(matches!(answers[..], [Fenced::Applied { .. }, Fenced::Stale]));
-    bed.events(run).await;
+    for after_seq in [2, 0] {
+        let run = bed.submit_one().await;
+        let mut end = finish(bed.claim(run, TTL).await.lease, Ending::Succeeded);
+        end.after_seq = after_seq;
+        let answers = bed.store.finish(&[end.clone(), end]).await.unwrap();
+        assert!(matches!(answers[..], [Fenced::Applied { .. }, Fenced::Stale]));
+        bed.events(run).await;
+    }
 }
 
 pub(crate) async fn checkpoints_go_when_it_ends(bed: Bed) {
-    let (ended, kept) = (bed.submit_one().await, bed.submit_one().await);
-    for run in [ended, kept] {
+    let [ended, by_count, kept] = [
+        bed.submit_one().await,
+        bed.submit_one().await,
+        bed.submit_one().await,
+    ];
+    for run in [ended, by_count, kept] {
         let lease = bed.claim(run, TTL).await.lease;
         let step = progress(lease, 2, vec![checkpoint("a", json!(1))], vec![]);
         bed.store.checkpoint(&[step]).await.unwrap();
-        if run == ended {
-            bed.finish(lease, Ending::Succeeded).await;
+        let mut end = finish(lease, Ending::Succeeded);
+        if run == by_count {
+            end.after_seq = 2;
+        }
+        if run != kept {
+            bed.store.finish(&[end]).await.unwrap();
         }
     }
     let sql = "SELECT run_id FROM checkpoints";

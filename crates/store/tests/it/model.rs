@@ -18,13 +18,35 @@ const RUNS: usize = 3;
 /// What is done to one run, or to all.
 #[derive(Debug, Clone, Copy)]
 enum Op {
-    Claim { run: usize, over: bool },
-    Renew { run: usize, stale: bool },
-    Checkpoint { run: usize, stale: bool },
-    Finish { run: usize, stale: bool, ending: Ending },
-    Retry { run: usize, stale: bool },
-    HandBack { run: usize, stale: bool },
-    Cancel { run: usize },
+    Claim {
+        run: usize,
+        over: bool,
+    },
+    Renew {
+        run: usize,
+        stale: bool,
+    },
+    Checkpoint {
+        run: usize,
+        stale: bool,
+    },
+    Finish {
+        run: usize,
+        stale: bool,
+        ending: Ending,
+        knows: bool,
+    },
+    Retry {
+        run: usize,
+        stale: bool,
+    },
+    HandBack {
+        run: usize,
+        stale: bool,
+    },
+    Cancel {
+        run: usize,
+    },
     Promote,
     Reap,
 }
@@ -41,8 +63,8 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (run.clone(), any::<bool>()).prop_map(|(run, over)| Op::Claim { run, over }),
         1 => (run.clone(), stale).prop_map(|(run, stale)| Op::Renew { run, stale }),
         2 => (run.clone(), stale).prop_map(|(run, stale)| Op::Checkpoint { run, stale }),
-        1 => (run.clone(), stale, ending)
-            .prop_map(|(run, stale, ending)| Op::Finish { run, stale, ending }),
+        1 => (run.clone(), stale, ending, any::<bool>())
+            .prop_map(|(run, stale, ending, knows)| Op::Finish { run, stale, ending, knows }),
         2 => (run.clone(), stale).prop_map(|(run, stale)| Op::Retry { run, stale }),
         3 => (run.clone(), stale).prop_map(|(run, stale)| Op::HandBack { run, stale }),
         1 => run.prop_map(|run| Op::Cancel { run }),
@@ -164,14 +186,16 @@ async fn step(bed: &Bed, models: &mut [Model], op: Op) {
                 (model.seq, model.nodes) = (model.seq + 2, model.nodes + 1);
             }
         }
-        Op::Finish { run, stale, ending } => {
+        Op::Finish {
+            run,
+            stale,
+            ending,
+            knows,
+        } => {
             let model = &mut models[run];
-            let answer = bed
-                .store
-                .finish(&[finish(model.lease(stale), ending)])
-                .await
-                .unwrap()
-                .remove(0);
+            let mut end = finish(model.lease(stale), ending);
+            end.after_seq = if knows { model.seq } else { 0 };
+            let answer = bed.store.finish(&[end]).await.unwrap().remove(0);
             assert_eq!(is_applied(&answer), model.holds(stale));
             if model.holds(stale) {
                 model.go(Event::Finished(ending), 1);

@@ -1,0 +1,132 @@
+//! Ends of runs as they nearly always come: under a lease that holds, from a worker that knows the last event. Then
+//! everything that is written is known before the row is read, and one statement does it all. Others go the long way.
+
+use std::collections::HashSet;
+
+use flowfleet_core::port::Fenced;
+use flowfleet_core::run::{Event, Finish, apply};
+use flowfleet_core::{NewEvent, RunId, RunState};
+
+use super::Postgres;
+use super::write::column;
+use crate::batch::{int, long};
+use crate::change::{ended_as, ending_data};
+use crate::error::Error;
+use crate::events;
+use crate::value::{Id, Time};
+
+/// Rows are locked in the order of ids, and their states compared, as the module `write` explains.
+const FINISH: &str = "
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::text[], $8::integer[],
+        $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[]
+    ) AS i (
+        id, epoch, after_seq, state, ended_because, count, events, nodes_reused, error, output, outputs,
+        input_tokens, output_tokens
+    )
+), held AS MATERIALIZED (
+    SELECT r.id, r.epoch, r.last_seq, r.attempt, r.worker, r.attempt_started_at, r.started_seq
+    FROM input i JOIN runs r ON r.id = i.id AND r.epoch = i.epoch AND r.last_seq = i.after_seq
+    WHERE r.state || '' = 'running'
+    ORDER BY r.id FOR UPDATE OF r
+), ended AS (
+    UPDATE runs r SET
+        state = i.state, last_seq = r.last_seq + i.count, worker = NULL, lease_until = NULL,
+        attempt_started_at = NULL, finished_at = now(), input_tokens = r.input_tokens + i.input_tokens,
+        output_tokens = r.output_tokens + i.output_tokens
+    FROM held h JOIN input i ON i.id = h.id
+    WHERE r.id = h.id
+), written AS (
+    INSERT INTO run_attempts (
+        run_id, epoch, attempt, worker, started_at, started_seq, ended_at, ended_because, nodes_reused, error,
+        first_seq, count, events, output, outputs
+    )
+    SELECT h.id, h.epoch, h.attempt, h.worker, h.attempt_started_at, h.started_seq, now(), i.ended_because,
+        i.nodes_reused, i.error, h.last_seq + 1, i.count,
+        i.events || (extract(epoch FROM now()) * 1000000)::bigint || '}]', i.output, i.outputs
+    FROM held h JOIN input i ON i.id = h.id
+), dropped AS (
+    DELETE FROM checkpoints WHERE run_id = ANY(ARRAY(SELECT id FROM held))
+)
+SELECT id, now() AS now FROM held
+";
+
+/// One end as it is written.
+struct EndRow<'a> {
+    finish: &'a Finish,
+    state: &'static str,
+    because: &'static str,
+    /// The final event and those before it.
+    count: usize,
+    events: String,
+    error: Option<String>,
+    output: String,
+    outputs: String,
+}
+
+impl<'a> EndRow<'a> {
+    fn of(finish: &'a Finish) -> Result<Option<Self>, Error> {
+        let Ok(state) = apply(RunState::Running, Event::Finished(finish.ending)) else {
+            return Ok(None);
+        };
+        let (because, kind) = ended_as(finish);
+        let before = events::sequence(finish.lease.run, finish.after_seq, finish.events.clone());
+        Ok(Some(Self {
+            finish,
+            state: state.as_str(),
+            because: because.as_str(),
+            count: before.len() + 1,
+            events: events::to_open_text(&before, kind, &ending_data(finish)?)?,
+            error: finish.error.as_ref().map(serde_json::to_string).transpose()?,
+            output: serde_json::to_string(&finish.output)?,
+            outputs: serde_json::to_string(&finish.outputs)?,
+        }))
+    }
+}
+
+impl Postgres {
+    /// Ends those of `runs` that it can; `None` for the others.
+    pub(super) async fn finish_known(&self, runs: &[Finish]) -> Result<Vec<Option<Fenced>>, Error> {
+        let mut seen = HashSet::new();
+        let mut rows = Vec::with_capacity(runs.len());
+        for finish in runs.iter().filter(|finish| seen.insert(finish.lease.run)) {
+            rows.extend(EndRow::of(finish)?);
+        }
+        let ended: Vec<(Id, Time)> = sqlx::query_as(FINISH)
+            .bind(column(&rows, |r| Id::from(r.finish.lease.run)))
+            .bind(column(&rows, |r| long(r.finish.lease.epoch)))
+            .bind(column(&rows, |r| long(r.finish.after_seq)))
+            .bind(column(&rows, |r| r.state))
+            .bind(column(&rows, |r| r.because))
+            .bind(column(&rows, |r| int(r.count)))
+            .bind(column(&rows, |r| r.events.as_str()))
+            .bind(column(&rows, |r| int(r.finish.nodes_reused)))
+            .bind(column(&rows, |r| r.error.as_deref()))
+            .bind(column(&rows, |r| r.output.as_str()))
+            .bind(column(&rows, |r| r.outputs.as_str()))
+            .bind(column(&rows, |r| long(r.finish.usage.input_tokens)))
+            .bind(column(&rows, |r| long(r.finish.usage.output_tokens)))
+            .fetch_all(&self.pool)
+            .await?;
+        let Some(now) = ended.first().map(|(_, now)| *now) else {
+            return Ok(vec![None; runs.len()]);
+        };
+        let mut ended: HashSet<RunId> = ended.into_iter().map(|(id, _)| RunId(id.0)).collect();
+        runs.iter()
+            .map(|finish| {
+                if !ended.remove(&finish.lease.run) {
+                    return Ok(None);
+                }
+                let mut new = finish.events.clone();
+                new.push(NewEvent {
+                    kind: ended_as(finish).1,
+                    at: now.stamp(),
+                    data: ending_data(finish)?,
+                });
+                let events = events::sequence(finish.lease.run, finish.after_seq, new);
+                Ok(Some(Fenced::Applied { events }))
+            })
+            .collect()
+    }
+}
