@@ -7,7 +7,7 @@ use flowfleet_core::run::{AttemptView, ClaimedRun, EndedBecause, NodeCheckpoint,
 use flowfleet_core::{FlowVersion, KeyId, Lease, Payload, Priority, RunId, RunState, Tenant, WorkerId};
 use serde::Deserialize;
 
-use crate::change::Locked;
+use crate::change::{Locked, envelope};
 use crate::columns::columns;
 use crate::error::Error;
 use crate::value::{Id, Time};
@@ -345,20 +345,36 @@ pub(crate) fn backlog(rows: Vec<BacklogRow>) -> Result<Vec<flowfleet_core::port:
 }
 
 columns! {
-    /// A row of the outbox.
-    pub(crate) struct StoredOutbox {
-        id: i64,
-        envelopes: String,
+    /// A row of the outbox with one of its runs; without one if none of them is queued any more.
+    pub(crate) struct LeftoverRow {
+        outbox: i64,
+        run: Option<Id>,
+        queue: Option<String>,
+        priority: Option<i16>,
+        trace: Option<String>,
     }
 }
 
-impl StoredOutbox {
-    pub(crate) fn row(self) -> Result<OutboxRow, Error> {
-        Ok(OutboxRow {
-            id: self.id,
-            envelopes: serde_json::from_str(&self.envelopes)?,
-        })
+/// What is left to publish, from rows in the order of the outbox.
+pub(crate) fn leftover(rows: Vec<LeftoverRow>) -> Result<Vec<OutboxRow>, Error> {
+    let mut left: Vec<OutboxRow> = Vec::new();
+    for row in rows {
+        if left.last().is_none_or(|last| last.id != row.outbox) {
+            left.push(OutboxRow {
+                id: row.outbox,
+                envelopes: Vec::new(),
+            });
+        }
+        if let (Some(last), Some(run), Some(queue), Some(number)) =
+            (left.last_mut(), row.run, row.queue, row.priority)
+        {
+            let trace = json(row.trace.as_deref())?;
+            let queue = parse("queue", &queue)?;
+            last.envelopes
+                .push(envelope(&queue, priority(number)?, RunId(run.0), trace.as_ref()));
+        }
     }
+    Ok(left)
 }
 
 columns! {

@@ -21,7 +21,7 @@ pub(crate) fn insertable(runs: &[NewRun]) -> Vec<&NewRun> {
     unique
 }
 
-pub(crate) fn message(run: &NewRun) -> Envelope {
+fn message(run: &NewRun) -> Envelope {
     envelope(&run.queue, run.priority, run.id, run.trace.as_ref())
 }
 

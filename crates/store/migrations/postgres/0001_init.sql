@@ -101,10 +101,11 @@ CREATE TABLE checkpoints (
     PRIMARY KEY (run_id, node)
 );
 
+-- Runs to publish, a row a commit. Their messages are made from the runs' rows, should a row be left over.
 CREATE TABLE outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created_at timestamptz NOT NULL,
-    envelopes text NOT NULL
+    runs uuid[] NOT NULL
 );
 
 CREATE TABLE flows (

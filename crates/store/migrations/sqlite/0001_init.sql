@@ -92,7 +92,7 @@ CREATE TABLE checkpoints (
 CREATE TABLE outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     created_at INTEGER NOT NULL,
-    envelopes TEXT NOT NULL
+    runs TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE flows (

@@ -15,37 +15,37 @@ use crate::error::Error;
 use crate::events;
 use crate::value::{Id, Time};
 
-/// Rows are locked in the order of ids, and their states compared, as the module `write` explains.
+/// Rows are locked in the order of the arrays, which is that of ids, and their states compared, as the module `write`
+/// explains. For a plain join the planner may walk the arrays once for each run, or all runs once.
 const FINISH: &str = "
-WITH input AS MATERIALIZED (
-    SELECT * FROM unnest(
+WITH held AS MATERIALIZED (
+    SELECT r.*, i.after_seq, i.state, i.ended_because, i.count, i.events, i.nodes_reused, i.error, i.output, i.outputs,
+        i.input_tokens, i.output_tokens
+    FROM unnest(
         $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::text[], $8::integer[],
         $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[]
     ) AS i (
         id, epoch, after_seq, state, ended_because, count, events, nodes_reused, error, output, outputs,
         input_tokens, output_tokens
-    )
-), held AS MATERIALIZED (
-    SELECT r.id, r.epoch, r.last_seq, r.attempt, r.worker, r.attempt_started_at, r.started_seq
-    FROM input i JOIN runs r ON r.id = i.id AND r.epoch = i.epoch AND r.last_seq = i.after_seq
-    WHERE r.state || '' = 'running'
-    ORDER BY r.id FOR UPDATE OF r
+    ) CROSS JOIN LATERAL (
+        SELECT id, epoch, attempt, worker, attempt_started_at, started_seq FROM runs
+        WHERE id = i.id AND epoch = i.epoch AND last_seq = i.after_seq AND state || '' = 'running'
+        FOR UPDATE
+    ) r
 ), ended AS (
     UPDATE runs r SET
-        state = i.state, last_seq = r.last_seq + i.count, worker = NULL, lease_until = NULL,
-        attempt_started_at = NULL, finished_at = now(), input_tokens = r.input_tokens + i.input_tokens,
-        output_tokens = r.output_tokens + i.output_tokens
-    FROM held h JOIN input i ON i.id = h.id
-    WHERE r.id = h.id
+        state = h.state, last_seq = h.after_seq + h.count, worker = NULL, lease_until = NULL,
+        attempt_started_at = NULL, finished_at = now(), input_tokens = r.input_tokens + h.input_tokens,
+        output_tokens = r.output_tokens + h.output_tokens
+    FROM held h WHERE r.id = h.id
 ), written AS (
     INSERT INTO run_attempts (
         run_id, epoch, attempt, worker, started_at, started_seq, ended_at, ended_because, nodes_reused, error,
         first_seq, count, events, output, outputs
     )
-    SELECT h.id, h.epoch, h.attempt, h.worker, h.attempt_started_at, h.started_seq, now(), i.ended_because,
-        i.nodes_reused, i.error, h.last_seq + 1, i.count,
-        i.events || (extract(epoch FROM now()) * 1000000)::bigint || '}]', i.output, i.outputs
-    FROM held h JOIN input i ON i.id = h.id
+    SELECT id, epoch, attempt, worker, attempt_started_at, started_seq, now(), ended_because, nodes_reused, error,
+        after_seq + 1, count, events || (extract(epoch FROM now()) * 1000000)::bigint || '}]', output, outputs
+    FROM held
 ), dropped AS (
     DELETE FROM checkpoints WHERE run_id = ANY(ARRAY(SELECT id FROM held))
 )
@@ -93,6 +93,7 @@ impl Postgres {
         for finish in runs.iter().filter(|finish| seen.insert(finish.lease.run)) {
             rows.extend(EndRow::of(finish)?);
         }
+        rows.sort_unstable_by_key(|row| row.finish.lease.run);
         let ended: Vec<(Id, Time)> = sqlx::query_as(FINISH)
             .bind(column(&rows, |r| Id::from(r.finish.lease.run)))
             .bind(column(&rows, |r| long(r.finish.lease.epoch)))

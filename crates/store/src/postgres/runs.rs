@@ -25,14 +25,14 @@ WITH input AS (
     SELECT id, tenant, flow_name, flow_version, queue, priority,
         run_at + coalesce(now() - reckoned_at, interval '0') AS run_at,
         expires_at + coalesce(now() - reckoned_at, interval '0') AS expires_at,
-        key, key_digest, flow_digest, settings, session_id, labels, trace, replay_of, input, envelope
+        key, key_digest, flow_digest, settings, session_id, labels, trace, replay_of, input
     FROM unnest(
         $1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::smallint[], $7::timestamptz[],
         $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-        $15::text[], $16::uuid[], $17::text[], $18::text[], $19::timestamptz[]
+        $15::text[], $16::uuid[], $17::text[], $18::timestamptz[]
     ) AS i (
         id, tenant, flow_name, flow_version, queue, priority, run_at, expires_at, key, key_digest,
-        flow_digest, settings, session_id, labels, trace, replay_of, input, envelope, reckoned_at
+        flow_digest, settings, session_id, labels, trace, replay_of, input, reckoned_at
     )
 ), created AS (
     INSERT INTO runs (
@@ -59,10 +59,8 @@ WITH input AS (
         'k', 'run.scheduled', 't', (extract(epoch FROM now()) * 1000000)::bigint))::text
     FROM created WHERE state = 'scheduled'
 ), messages AS (
-    INSERT INTO outbox (created_at, envelopes)
-    SELECT now(), '[' || string_agg(envelope, ',') || ']'
-    FROM input JOIN created USING (id)
-    WHERE state = 'queued'
+    INSERT INTO outbox (created_at, runs)
+    SELECT now(), array_agg(id) FROM created WHERE state = 'queued'
     HAVING count(*) > 0
     RETURNING id
 )
@@ -158,11 +156,10 @@ impl Postgres {
             .iter()
             .map(|r| r.trace.as_ref().map(serde_json::to_string).transpose())
             .collect::<serde_json::Result<Vec<_>>>()?;
-        let (settings, labels, input, messages) = (
+        let (settings, labels, input) = (
             json(&|r| serde_json::to_string(&r.settings))?,
             json(&|r| serde_json::to_string(&r.labels))?,
             json(&|r| serde_json::to_string(&r.input))?,
-            json(&|r| serde_json::to_string(&submission::message(r)))?,
         );
         let rows: Vec<Created> = sqlx::query_as(SUBMIT)
             .bind(new.iter().map(|r| Id::from(r.id)).collect::<Vec<_>>())
@@ -190,7 +187,6 @@ impl Postgres {
             .bind(traces)
             .bind(new.iter().map(|r| r.replay_of.map(Id::from)).collect::<Vec<_>>())
             .bind(input)
-            .bind(messages)
             .bind(
                 new.iter()
                     .map(|r| r.reckoned_at.map(Time::from))

@@ -14,11 +14,18 @@ use crate::UPKEEP_LIMIT;
 use crate::batch::Batch;
 use crate::change::envelope;
 use crate::error::{Error, Repeat, attempt};
-use crate::row::{self, BacklogRow, StoredOutbox};
+use crate::row::{self, BacklogRow, LeftoverRow};
 use crate::value::{Id, Time};
 
 const LEFTOVER: &str = "
-SELECT id, envelopes FROM outbox WHERE created_at <= now() - make_interval(secs => $1) ORDER BY id LIMIT $2
+SELECT o.id AS outbox, r.id AS run, r.queue, r.priority, d.trace
+FROM (
+    SELECT id, runs FROM outbox WHERE created_at <= now() - make_interval(secs => $1) ORDER BY id LIMIT $2
+) o
+LEFT JOIN LATERAL unnest(o.runs) WITH ORDINALITY AS u (run, place) ON true
+LEFT JOIN runs r ON r.id = u.run AND r.state || '' = 'queued'
+LEFT JOIN run_data d ON d.run_id = r.id
+ORDER BY o.id, u.place
 ";
 
 const LOCK_DUE: &str = concat!(
@@ -125,12 +132,12 @@ impl Postgres {
     }
 
     async fn leftover_once(&self, age: Duration, limit: u32) -> Result<Vec<OutboxRow>, Error> {
-        let found: Vec<StoredOutbox> = sqlx::query_as(LEFTOVER)
+        let found: Vec<LeftoverRow> = sqlx::query_as(LEFTOVER)
             .bind(age.as_secs_f64())
             .bind(rows(limit))
             .fetch_all(&self.pool)
             .await?;
-        found.into_iter().map(StoredOutbox::row).collect()
+        row::leftover(found)
     }
 }
 

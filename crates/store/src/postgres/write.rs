@@ -89,7 +89,7 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[])
 ON CONFLICT (run_id, node) DO UPDATE SET output = excluded.output
 ";
 
-const OUTBOX: &str = "INSERT INTO outbox (created_at, envelopes) VALUES (now(), $1) RETURNING id";
+const OUTBOX: &str = "INSERT INTO outbox (created_at, runs) VALUES (now(), $1) RETURNING id";
 
 /// Runs a query of [`locked_columns!`] that locks what it finds.
 pub(super) async fn lock(
@@ -133,7 +133,7 @@ pub(super) async fn apply(connection: &mut PgConnection, batch: &Batch) -> Resul
         return Ok(None);
     }
     let id = sqlx::query_scalar(OUTBOX)
-        .bind(serde_json::to_string(&batch.envelopes)?)
+        .bind(column(&batch.envelopes, |e| Id::from(e.message.run)))
         .fetch_one(connection)
         .await?;
     Ok(Some(OutboxRow {

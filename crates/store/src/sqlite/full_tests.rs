@@ -20,7 +20,7 @@ async fn the_writer_recovers_from_a_full_disk() {
     let mut full = None;
     for _ in 0..100 {
         let mut tx = store.begin().await.unwrap();
-        let big = sqlx::query("INSERT INTO outbox (created_at, envelopes) VALUES (0, hex(zeroblob(100000)))");
+        let big = sqlx::query("INSERT INTO outbox (created_at, runs) VALUES (0, hex(zeroblob(100000)))");
         full = big.execute(&mut *tx).await.err();
         if full.is_some() {
             break;

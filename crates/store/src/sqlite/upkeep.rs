@@ -13,11 +13,16 @@ use crate::UPKEEP_LIMIT;
 use crate::batch::Batch;
 use crate::change::envelope;
 use crate::error::{Error, Repeat, attempt};
-use crate::row::{self, BacklogRow, StoredOutbox};
+use crate::row::{self, BacklogRow, LeftoverRow};
 use crate::value::Time;
 
 const LEFTOVER: &str = "
-SELECT id, envelopes FROM outbox WHERE created_at <= ?1 ORDER BY id LIMIT ?2
+SELECT o.id AS outbox, r.id AS run, r.queue, r.priority, d.trace
+FROM (SELECT id, runs FROM outbox WHERE created_at <= ?1 ORDER BY id LIMIT ?2) o
+LEFT JOIN json_each(o.runs) u
+LEFT JOIN runs r ON r.id = u.value AND r.state = 'queued'
+LEFT JOIN run_data d ON d.run_id = r.id
+ORDER BY o.id, u.key
 ";
 
 pub(super) const LOCK_DUE: &str = concat!(
@@ -136,12 +141,12 @@ impl Sqlite {
     }
 
     async fn leftover_once(&self, age: Duration, limit: u32) -> Result<Vec<OutboxRow>, Error> {
-        let found: Vec<StoredOutbox> = sqlx::query_as(LEFTOVER)
+        let found: Vec<LeftoverRow> = sqlx::query_as(LEFTOVER)
             .bind(before(Time::now(), age))
             .bind(rows(limit))
             .fetch_all(&self.readers)
             .await?;
-        found.into_iter().map(StoredOutbox::row).collect()
+        row::leftover(found)
     }
 }
 

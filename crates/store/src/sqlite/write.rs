@@ -80,7 +80,7 @@ ON CONFLICT (run_id, node) DO UPDATE SET output = excluded.output
 
 pub(super) const ENDED: &str = "DELETE FROM checkpoints WHERE run_id IN (SELECT value FROM json_each(?1))";
 
-const OUTBOX: &str = "INSERT INTO outbox (created_at, envelopes) VALUES (?1, ?2) RETURNING id";
+const OUTBOX: &str = "INSERT INTO outbox (created_at, runs) VALUES (?1, ?2) RETURNING id";
 
 /// Runs a query of [`locked_columns!`]: the transaction is the only writer.
 pub(super) async fn lock<'a>(
@@ -141,9 +141,10 @@ pub(super) async fn outbox(
     if envelopes.is_empty() {
         return Ok(None);
     }
+    let runs: Vec<_> = envelopes.iter().map(|e| e.message.run).collect();
     let id = sqlx::query_scalar(OUTBOX)
         .bind(now)
-        .bind(serde_json::to_string(&envelopes)?)
+        .bind(serde_json::to_string(&runs)?)
         .fetch_one(connection)
         .await?;
     Ok(Some(OutboxRow { id, envelopes }))
