@@ -1,11 +1,11 @@
-//! The programs under test, built for release beside this one.
+//! The programs under test, built as they are shipped.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 
-/// Where the release binaries lie.
+/// Where the programs lie.
 #[derive(Debug, Clone)]
 pub(crate) struct Binaries {
     folder: PathBuf,
@@ -40,7 +40,7 @@ impl Binaries {
         );
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
-            .args(["build", "--release", "--quiet", "--target-dir"])
+            .args(["build", "--profile", "dist", "--quiet", "--target-dir"])
             .arg(&target)
             .args(PROGRAMS.iter().flat_map(|program| ["-p", program]))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -52,7 +52,7 @@ impl Binaries {
             "the programs under test do not build: see above"
         );
         Ok(Self {
-            folder: target.join("release"),
+            folder: target.join("dist"),
         })
     }
 
