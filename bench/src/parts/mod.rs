@@ -24,7 +24,9 @@ pub(crate) async fn run(command: &Command, options: Options) -> anyhow::Result<(
     let binaries = if let Some(folder) = &options.binaries {
         Binaries::in_folder(folder)?
     } else {
-        report::complain("building the programs under test as they are shipped (profile dist), which takes minutes ...");
+        report::complain(
+            "building the programs under test as they are shipped (profile dist), which takes minutes ...",
+        );
         Binaries::build()?
     };
     let bench = Bench {

@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod history;
 mod leased;
+mod listing;
 mod metered;
 pub mod metrics;
 mod postgres;

@@ -37,6 +37,8 @@ CREATE TABLE runs (
 
 CREATE INDEX runs_list ON runs (tenant, id DESC);
 CREATE UNIQUE INDEX runs_idempotency ON runs (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
+-- What operators look for among a million successes.
+CREATE INDEX runs_unsuccessful ON runs (tenant, id DESC) WHERE state IN ('failed', 'cancelled', 'expired');
 -- The others hold live runs only, so that they stay small however long the history grows.
 CREATE INDEX runs_queued ON runs (queue, priority, queued_at, id) WHERE state = 'queued';
 -- Not by lease_until: a heartbeat would then have to write every index of every running run. The reaper reads

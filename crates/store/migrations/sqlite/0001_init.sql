@@ -35,6 +35,7 @@ CREATE TABLE runs (
 
 CREATE INDEX runs_list ON runs (tenant, id DESC);
 CREATE UNIQUE INDEX runs_idempotency ON runs (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX runs_unsuccessful ON runs (tenant, id DESC) WHERE state IN ('failed', 'cancelled', 'expired');
 CREATE INDEX runs_queued ON runs (queue, priority, queued_at, id) WHERE state = 'queued';
 CREATE INDEX runs_running ON runs (queue, priority) WHERE state = 'running';
 CREATE INDEX runs_scheduled ON runs (run_at, queue, priority) WHERE state = 'scheduled';

@@ -248,13 +248,7 @@ impl Postgres {
         ));
         sql.push_bind(tenant.as_str());
         if !filter.states.is_empty() {
-            // Written out, not bound: the planner then sees that the index of live runs will do.
-            let names: Vec<_> = filter
-                .states
-                .iter()
-                .map(|s| format!("'{}'", s.as_str()))
-                .collect();
-            sql.push(format!(" AND r.state IN ({})", names.join(", ")));
+            sql.push(crate::listing::states(&filter.states));
         }
         if let Some(flow) = &filter.flow {
             sql.push(" AND r.flow_name = ").push_bind(flow.as_str());

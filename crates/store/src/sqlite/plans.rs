@@ -115,3 +115,26 @@ async fn plans_that_walk_are_found() {
         assert!(complaint(&plan).is_some(), "{statement}: {plan:#?}");
     }
 }
+
+#[tokio::test]
+async fn unsuccessful_runs_are_listed_by_their_own_index() {
+    let store = empty().await;
+    for states in [
+        &[flowfleet_core::RunState::Failed][..],
+        &[
+            flowfleet_core::RunState::Expired,
+            flowfleet_core::RunState::Failed,
+        ],
+    ] {
+        let statement = format!(
+            "SELECT r.id FROM runs r JOIN run_data d ON d.run_id = r.id WHERE r.tenant = ?1{} ORDER BY r.id DESC LIMIT 51",
+            crate::listing::states(states)
+        );
+        let plan = plan(&store, &statement).await;
+        assert!(plan[0].detail.contains("runs_unsuccessful"), "{plan:#?}");
+        assert!(
+            plan.iter().all(|line| !line.detail.contains("TEMP B-TREE")),
+            "{plan:#?}"
+        );
+    }
+}
