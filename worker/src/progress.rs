@@ -1,10 +1,11 @@
 //! From what the engine reports to what is written: events, and checkpoints of finished nodes (invariant I5).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowfleet_core::event::{EventKind, NewEvent};
+use flowfleet_core::event::{EventData, EventKind, NewEvent};
 use flowfleet_core::lease::Lease;
 use flowfleet_core::run::NodeCheckpoint;
 use flowfleet_core::{PortError, RunId};
@@ -12,7 +13,8 @@ use flowfleet_engine::{NodeInfo, NodeOutput, Progress, Usage, Value};
 use flowfleet_runtime::backoff::Backoff;
 use flowfleet_runtime::payload;
 use jiff::Timestamp;
-use serde_json::{Value as Json, json};
+use serde::Serialize;
+use serde_json::Value as Json;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Inner;
@@ -198,23 +200,29 @@ where
 /// The event of a report. Reused nodes are no new work and branches not taken are no work: neither is announced.
 fn event(at: Timestamp, progress: &Progress) -> Option<NewEvent> {
     let (kind, data) = match progress {
-        Progress::NodeStarted { node } => (EventKind::NodeStarted, named(node)),
+        Progress::NodeStarted { node } => (EventKind::NodeStarted, EventData::of(&named(node))),
         Progress::NodeFinished {
             node,
             output,
             reused: false,
             elapsed,
         } => {
-            let mut data = named(node);
-            data["elapsed_s"] = json!((elapsed.as_secs_f64() * 1e6).round() / 1e6);
-            data["preview"] = json!(preview(output));
-            (EventKind::NodeFinished, data)
+            let preview = preview(output);
+            let finished = Finished {
+                node: named(node),
+                elapsed_s: (elapsed.as_secs_f64() * 1e6).round() / 1e6,
+                preview: &preview,
+            };
+            (EventKind::NodeFinished, EventData::of(&finished))
         }
         Progress::NodeFailed { node, error } => {
-            let mut data = named(node);
-            data["code"] = json!(error.code);
-            data["message"] = json!(clean(&error.message, MESSAGE));
-            (EventKind::NodeFailed, data)
+            let message = clean(&error.message, MESSAGE);
+            let failed = Failed {
+                node: named(node),
+                code: error.code,
+                message: &message,
+            };
+            (EventKind::NodeFailed, EventData::of(&failed))
         }
         Progress::Token { .. }
         | Progress::NodeSkipped { .. }
@@ -222,17 +230,46 @@ fn event(at: Timestamp, progress: &Progress) -> Option<NewEvent> {
             return None;
         }
     };
+    // Text and finite numbers can always be written.
+    let data = data.unwrap_or_default();
     Some(NewEvent { kind, at, data })
 }
 
-fn named(node: &NodeInfo) -> Json {
-    json!({ "node": node.id, "display_name": node.display_name, "component": node.component })
+#[derive(Serialize)]
+struct Named<'a> {
+    node: &'a str,
+    display_name: &'a str,
+    component: &'a str,
+}
+
+#[derive(Serialize)]
+struct Finished<'a> {
+    #[serde(flatten)]
+    node: Named<'a>,
+    elapsed_s: f64,
+    preview: &'a str,
+}
+
+#[derive(Serialize)]
+struct Failed<'a> {
+    #[serde(flatten)]
+    node: Named<'a>,
+    code: &'a str,
+    message: &'a str,
+}
+
+fn named(node: &NodeInfo) -> Named<'_> {
+    Named {
+        node: &node.id,
+        display_name: &node.display_name,
+        component: &node.component,
+    }
 }
 
 /// The beginning of what a node produced, as text.
-fn preview(output: &NodeOutput) -> String {
+fn preview(output: &NodeOutput) -> Cow<'_, str> {
     let text = match output.values.values().next() {
-        None => return String::new(),
+        None => return Cow::default(),
         Some(Value::Message(message)) => return clean(&message.text, PREVIEW),
         Some(Value::Json(Json::String(text))) => return clean(text, PREVIEW),
         Some(Value::Json(value)) => serde_json::to_string(value),
@@ -242,18 +279,23 @@ fn preview(output: &NodeOutput) -> String {
         },
         Some(Value::Table(rows)) => serde_json::to_string(&rows.iter().take(PREVIEW).collect::<Vec<_>>()),
     };
-    clean(&text.unwrap_or_default(), PREVIEW)
+    Cow::Owned(clean(&text.unwrap_or_default(), PREVIEW).into_owned())
 }
 
 /// The first characters of a text, without NUL, which PostgreSQL does not store.
-pub(crate) fn clean(text: &str, most: usize) -> String {
-    text.chars().filter(|c| *c != '\0').take(most).collect()
+pub(crate) fn clean(text: &str, most: usize) -> Cow<'_, str> {
+    let end = text.char_indices().nth(most).map_or(text.len(), |(at, _)| at);
+    if text[..end].contains('\0') {
+        return text.chars().filter(|c| *c != '\0').take(most).collect();
+    }
+    Cow::Borrowed(&text[..end])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use flowfleet_engine::{Message, NodeError};
+    use serde_json::json;
 
     fn node() -> NodeInfo {
         NodeInfo {
@@ -281,6 +323,7 @@ mod tests {
         let map = |json: Json| json.as_object().cloned().unwrap();
         for (value, expected) in [
             (message("hello\0"), "hello"),
+            (message("\0hi\0 there"), "hi there"),
             (Value::Json(json!("text")), "text"),
             (Value::Json(json!([1, 2])), "[1,2]"),
             (Value::Data(map(json!({ "text": "inner", "a": 1 }))), "inner"),
@@ -307,8 +350,10 @@ mod tests {
         };
         let said = event(at, &finished(false)).unwrap();
         assert_eq!(said.kind, EventKind::NodeFinished);
-        assert_eq!(said.data["elapsed_s"], 1.5);
-        assert_eq!(said.data["preview"], "x");
+        assert_eq!(
+            said.data.text(),
+            r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt","elapsed_s":1.5,"preview":"x"}"#
+        );
         assert_eq!(event(at, &finished(true)), None);
         assert_eq!(event(at, &Progress::NodeSkipped { node: node() }), None);
         let error = NodeError {
@@ -317,6 +362,14 @@ mod tests {
             retryable: true,
         };
         let failed = event(at, &Progress::NodeFailed { node: node(), error }).unwrap();
-        assert_eq!(failed.data["code"], "model_timeout");
+        assert_eq!(
+            failed.data.text(),
+            r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt","code":"model_timeout","message":"too slow"}"#
+        );
+        let started = event(at, &Progress::NodeStarted { node: node() }).unwrap();
+        assert_eq!(
+            started.data.text(),
+            r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt"}"#
+        );
     }
 }

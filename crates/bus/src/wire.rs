@@ -60,7 +60,7 @@ mod tests {
     }
 
     fn event(run: RunId, seq: u64) -> RunEvent {
-        let data = serde_json::json!({"n": seq});
+        let data = serde_json::json!({"n": seq}).into();
         RunEvent {
             run,
             seq,
