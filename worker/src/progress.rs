@@ -134,7 +134,7 @@ impl Reports {
 
 fn reporter(run: RunId, live: Arc<Live>, sender: UnboundedSender<Report>) -> Reporter {
     Arc::new(move |progress| match progress {
-        Progress::Token { node, text } => live.token(run, &node, &text),
+        Progress::Token { node, text } => live.token(run, &node.id, &text),
         progress => {
             // Nobody listens any more once the attempt is over.
             let _ = sender.send((Timestamp::now(), progress));
@@ -297,12 +297,12 @@ mod tests {
     use flowfleet_engine::{Message, NodeError};
     use serde_json::json;
 
-    fn node() -> NodeInfo {
-        NodeInfo {
+    fn node() -> Arc<NodeInfo> {
+        Arc::new(NodeInfo {
             id: "Prompt-1".into(),
             display_name: "Prompt".into(),
             component: "Prompt".into(),
-        }
+        })
     }
 
     fn output(value: Value) -> NodeOutput {
@@ -344,7 +344,7 @@ mod tests {
         let at = Timestamp::UNIX_EPOCH;
         let finished = |reused| Progress::NodeFinished {
             node: node(),
-            output: output(Value::Json(json!("x"))),
+            output: Arc::new(output(Value::Json(json!("x")))),
             reused,
             elapsed: Duration::from_millis(1500),
         };

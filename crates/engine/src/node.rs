@@ -10,12 +10,15 @@
 //! written by hand or by a program use it. Langflow itself does not run such a node.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
+use metrics::Histogram;
 use serde_json::Value as Json;
 
 use crate::component::Kind;
 use crate::document::{Object, RawNode};
 use crate::known;
+use crate::metrics::NODE_DURATION_SECONDS;
 use crate::plan::NodeInfo;
 use crate::problem::clip;
 
@@ -47,7 +50,7 @@ pub(crate) struct Output {
 /// A node.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) info: NodeInfo,
+    pub(crate) info: Arc<NodeInfo>,
     /// Why it cannot run natively, or what it is.
     pub(crate) kind: Result<Kind, String>,
     pub(crate) fields: BTreeMap<String, Field>,
@@ -58,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) pointer: String,
     /// Where it stands in the document: the order of outputs, and which of two equal names a tweak means.
     pub(crate) position: usize,
+    /// Made when the node first runs, and kept with the plan: to look it up takes longer than to record.
+    duration: OnceLock<Histogram>,
 }
 
 impl Node {
@@ -92,11 +97,12 @@ impl Node {
         });
         Self {
             fields: fields.collect(),
-            info: NodeInfo {
+            info: Arc::new(NodeInfo {
                 id: raw.id,
                 display_name,
                 component: clip(raw.component),
-            },
+            }),
+            duration: OnceLock::new(),
             pointer: raw.pointer,
             kind,
             outputs,
@@ -105,6 +111,13 @@ impl Node {
             tool_mode,
             position,
         }
+    }
+
+    /// Where the time that it took is recorded. Bounded: only components with a native implementation run here.
+    pub(crate) fn duration(&self) -> &Histogram {
+        let component = self.kind.as_ref().map_or("unknown", |kind| kind.name());
+        self.duration
+            .get_or_init(|| metrics::histogram!(NODE_DURATION_SECONDS, "component" => component))
     }
 
     pub(crate) fn output(&self, name: &str) -> Option<&Output> {

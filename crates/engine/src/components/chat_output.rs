@@ -15,7 +15,7 @@ pub(super) fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, Node
                 "field_required",
                 format!(
                     "field input_value of {} has no value: connect it to another node",
-                    call.display_name
+                    call.node.display_name
                 ),
             ));
         }

@@ -57,9 +57,9 @@ fn single(call: &NodeCall, name: &str, message: Message) -> NodeOutput {
 /// Notes on a message which node made it, where Langflow's chat output says so: `properties.source`.
 fn from_node(call: &NodeCall, mut message: Message, model: Option<&str>) -> Message {
     let source = json!({
-        "id": call.id,
-        "display_name": call.display_name,
-        "source": model.unwrap_or(&call.display_name),
+        "id": call.node.id,
+        "display_name": call.node.display_name,
+        "source": model.unwrap_or(&call.node.display_name),
     });
     properties(&mut message).insert("source".to_owned(), source);
     message
@@ -89,14 +89,23 @@ pub(crate) mod testing {
 
     use tokio_util::sync::CancellationToken;
 
-    use crate::component::{Kind, NodeCall, NodeContext, Param, Params};
+    use crate::component::{Kind, NodeCall, NodeContext, Param, Params, RunContext};
     use crate::model::Http;
+    use crate::plan::NodeInfo;
+    use crate::run::Progress;
     use crate::value::Value;
+
+    fn info(name: &str) -> Arc<NodeInfo> {
+        Arc::new(NodeInfo {
+            id: format!("{name}-1"),
+            display_name: name.to_owned(),
+            component: name.to_owned(),
+        })
+    }
 
     pub(crate) fn call(kind: Kind, params: &[(&str, Param)]) -> NodeCall {
         NodeCall {
-            id: format!("{kind:?}-1"),
-            display_name: format!("{kind:?}"),
+            node: info(kind.name()),
             kind,
             params: Params::over(&Arc::new(
                 params
@@ -104,7 +113,7 @@ pub(crate) mod testing {
                     .map(|(name, param)| ((*name).to_owned(), param.clone()))
                     .collect(),
             )),
-            wanted: Vec::new(),
+            wanted: Arc::default(),
         }
     }
 
@@ -124,7 +133,7 @@ pub(crate) mod testing {
             .collect();
         let tokens = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&tokens);
-        let ctx = NodeContext {
+        let run = RunContext {
             http: Http::new().unwrap(),
             run_id: "run".to_owned(),
             session_id: "session".to_owned(),
@@ -132,8 +141,16 @@ pub(crate) mod testing {
             variables: Arc::new(move |name| known.get(name).cloned()),
             environment: Arc::new(|_| None),
             model: Arc::default(),
-            on_token: Arc::new(move |token| seen.lock().unwrap().push(token.to_owned())),
+            on_progress: Arc::new(move |progress| {
+                if let Progress::Token { text, .. } = progress {
+                    seen.lock().unwrap().push(text);
+                }
+            }),
             cancel: CancellationToken::new(),
+        };
+        let ctx = NodeContext {
+            run: Arc::new(run),
+            node: info("Node"),
         };
         (ctx, tokens)
     }
