@@ -354,6 +354,9 @@ fn refused(finish: &Finish, why: &str) -> Finish {
 }
 
 fn joined<T>(mut first: Vec<T>, then: Vec<T>) -> Vec<T> {
+    if first.is_empty() {
+        return then;
+    }
     first.extend(then);
     first
 }
