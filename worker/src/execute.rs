@@ -19,12 +19,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use crate::Inner;
 use crate::held::{HeldRun, Stop};
 use crate::journal::Written;
 use crate::outcome::{self, Leavings, Verdict};
 use crate::plans::NoPlan;
 use crate::progress::{Reporter, Reports, until_there};
-use crate::{Inner, metrics};
 
 /// A timeout longer than any clock: what cannot be waited for is not waited for.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -57,8 +57,8 @@ pub(crate) async fn run(
 
 async fn attempt(inner: &Inner, run: &ClaimedRun, input: Payload, held: &HeldRun) {
     let began = Instant::now();
-    let queue = run.queue.as_str();
-    metrics::run_started(queue, seconds_between(run.queued_at, Timestamp::now()));
+    let waited_s = seconds_between(run.queued_at, Timestamp::now());
+    inner.runs.started(&run.queue, waited_s);
     inner.journal.begin(run.lease, run.last_seq);
     let (mut reports, reporter) = Reports::new(run.lease, Arc::clone(&inner.live));
     let timeout = Duration::try_from_secs_f64(run.settings.timeout_s)
@@ -103,7 +103,9 @@ async fn attempt(inner: &Inner, run: &ClaimedRun, input: Payload, held: &HeldRun
     let (end, because) = outcome::end(run, verdict, left, rand::random());
     match inner.journal.end(run.lease, end).await {
         Written::Applied(last) => {
-            metrics::attempt_ended(queue, because, last, began.elapsed());
+            inner
+                .runs
+                .attempt_ended(&run.queue, because, last, began.elapsed());
             tracing::debug!(
                 because = because.as_str(),
                 took_s = began.elapsed().as_secs_f64(),

@@ -1,8 +1,8 @@
 //! From what the engine reports to what is written: events, and checkpoints of finished nodes (invariant I5).
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flowfleet_core::event::{EventData, EventKind, NewEvent};
@@ -15,7 +15,7 @@ use flowfleet_runtime::payload;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value as Json;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::Notify;
 
 use crate::Inner;
 use crate::live::Live;
@@ -34,12 +34,33 @@ pub(crate) type Reporter = Arc<dyn Fn(Progress) + Send + Sync>;
 
 type Report = (Timestamp, Progress);
 
-/// Reports of one attempt that are not written yet, and what they add up to. The channel needs no bound: a node reports
-/// a few times, and a plan has a bounded number of nodes; tokens go another way.
+/// From the engine to the attempt that drives it, within one task. It needs no bound: a node reports a few times, and
+/// a plan has a bounded number of nodes; tokens go another way. A channel would allocate room for 32 reports at once.
+#[derive(Debug, Default)]
+struct Waiting {
+    reports: Mutex<VecDeque<Report>>,
+    more: Notify,
+}
+
+impl Waiting {
+    fn push(&self, report: Report) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.push_back(report);
+        drop(reports);
+        self.more.notify_one();
+    }
+
+    fn pop(&self) -> Option<Report> {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.pop_front()
+    }
+}
+
+/// Reports of one attempt that are not written yet, and what they add up to.
 #[derive(Debug)]
 pub(crate) struct Reports {
     lease: Lease,
-    waiting: UnboundedReceiver<Report>,
+    waiting: Arc<Waiting>,
     /// Taken, but not noted yet: kept here so that stopping in the middle loses nothing.
     in_hand: Option<Report>,
     /// Of every finished node, also of those that earlier attempts finished.
@@ -49,15 +70,15 @@ pub(crate) struct Reports {
 
 impl Reports {
     pub(crate) fn new(lease: Lease, live: Arc<Live>) -> (Self, Reporter) {
-        let (sender, waiting) = unbounded_channel();
+        let waiting = Arc::new(Waiting::default());
         let reports = Self {
             lease,
-            waiting,
+            waiting: Arc::clone(&waiting),
             in_hand: None,
             usage: Usage::default(),
             nodes_reused: 0,
         };
-        (reports, reporter(lease.run, live, sender))
+        (reports, reporter(lease.run, live, waiting))
     }
 
     /// Earlier attempts finished these nodes.
@@ -69,11 +90,10 @@ impl Reports {
 
     /// Waits for the next report and takes it in hand. Cancel-safe.
     pub(crate) async fn next(&mut self) {
-        if self.in_hand.is_none() {
-            match self.waiting.recv().await {
+        while self.in_hand.is_none() {
+            match self.waiting.pop() {
                 Some(report) => self.take(report),
-                // The engine still holds the reporter while this is awaited.
-                None => std::future::pending().await,
+                None => self.waiting.more.notified().await,
             }
         }
     }
@@ -113,7 +133,7 @@ impl Reports {
         let (mut nodes, mut events) = (Vec::new(), Vec::new());
         loop {
             if self.in_hand.is_none()
-                && let Ok(report) = self.waiting.try_recv()
+                && let Some(report) = self.waiting.pop()
             {
                 self.take(report);
             }
@@ -132,13 +152,10 @@ impl Reports {
     }
 }
 
-fn reporter(run: RunId, live: Arc<Live>, sender: UnboundedSender<Report>) -> Reporter {
+fn reporter(run: RunId, live: Arc<Live>, waiting: Arc<Waiting>) -> Reporter {
     Arc::new(move |progress| match progress {
         Progress::Token { node, text } => live.token(run, &node.id, &text),
-        progress => {
-            // Nobody listens any more once the attempt is over.
-            let _ = sender.send((Timestamp::now(), progress));
-        }
+        progress => waiting.push((Timestamp::now(), progress)),
     })
 }
 

@@ -18,6 +18,8 @@ mod table;
 mod text_input;
 mod text_output;
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value as Json, json};
 
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput};
@@ -67,8 +69,7 @@ fn from_node(call: &NodeCall, mut message: Message, model: Option<&str>) -> Mess
 
 /// A message's `properties`, made if it has none.
 fn properties(message: &mut Message) -> &mut Map<String, Json> {
-    let entry = message
-        .extra
+    let entry = Arc::make_mut(&mut message.extra)
         .entry("properties")
         .or_insert_with(|| Json::Object(Map::new()));
     if !entry.is_object() {
