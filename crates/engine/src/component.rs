@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Http, ModelSettings};
@@ -110,6 +110,8 @@ impl Params {
 #[derive(Debug, Clone)]
 pub(crate) struct NodeCall {
     pub node: Arc<NodeInfo>,
+    /// What a message carries to say that this node made it.
+    pub origin: Arc<Map<String, Json>>,
     pub kind: Kind,
     pub params: Params,
     /// Names of the outputs to compute: those on a connected edge, or all when none is connected.

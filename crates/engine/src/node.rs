@@ -16,6 +16,7 @@ use metrics::Histogram;
 use serde_json::Value as Json;
 
 use crate::component::Kind;
+use crate::components;
 use crate::document::{Object, RawNode};
 use crate::known;
 use crate::metrics::NODE_DURATION_SECONDS;
@@ -51,6 +52,8 @@ pub(crate) struct Output {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) info: Arc<NodeInfo>,
+    /// See [`components::origin`].
+    pub(crate) origin: Arc<Object>,
     /// Why it cannot run natively, or what it is.
     pub(crate) kind: Result<Kind, String>,
     pub(crate) fields: BTreeMap<String, Field>,
@@ -95,13 +98,15 @@ impl Node {
             Json::Object(field) => Some((name, Field::new(field, show))),
             _ => None,
         });
+        let info = NodeInfo {
+            id: raw.id,
+            display_name,
+            component: clip(raw.component),
+        };
         Self {
             fields: fields.collect(),
-            info: Arc::new(NodeInfo {
-                id: raw.id,
-                display_name,
-                component: clip(raw.component),
-            }),
+            origin: components::origin(&info),
+            info: Arc::new(info),
             duration: OnceLock::new(),
             pointer: raw.pointer,
             kind,

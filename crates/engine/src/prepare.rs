@@ -139,6 +139,7 @@ impl Prepared {
         })?;
         Ok(NodeCall {
             node: Arc::clone(&found.info),
+            origin: Arc::clone(&found.origin),
             kind: *kind,
             params,
             wanted: Arc::clone(&plan.wanted[node]),

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput};
+use crate::plan::NodeInfo;
 use crate::value::{Message, Value};
 
 /// Runs one node once.
@@ -58,13 +59,28 @@ fn single(call: &NodeCall, name: &str, message: Message) -> NodeOutput {
 
 /// Notes on a message which node made it, where Langflow's chat output says so: `properties.source`.
 fn from_node(call: &NodeCall, mut message: Message, model: Option<&str>) -> Message {
-    let source = json!({
-        "id": call.node.id,
-        "display_name": call.node.display_name,
-        "source": model.unwrap_or(&call.node.display_name),
-    });
-    properties(&mut message).insert("source".to_owned(), source);
+    if model.is_none() && message.extra.is_empty() {
+        message.extra = Arc::clone(&call.origin);
+    } else {
+        let source = source(&call.node, model);
+        properties(&mut message).insert("source".to_owned(), source);
+    }
     message
+}
+
+/// What says of a message that this node made it, when nothing else is said: the same in every run.
+pub(crate) fn origin(node: &NodeInfo) -> Arc<Map<String, Json>> {
+    let mut message = Message::default();
+    properties(&mut message).insert("source".to_owned(), source(node, None));
+    message.extra
+}
+
+fn source(node: &NodeInfo, model: Option<&str>) -> Json {
+    json!({
+        "id": node.id,
+        "display_name": node.display_name,
+        "source": model.unwrap_or(&node.display_name),
+    })
 }
 
 /// A message's `properties`, made if it has none.
@@ -105,8 +121,10 @@ pub(crate) mod testing {
     }
 
     pub(crate) fn call(kind: Kind, params: &[(&str, Param)]) -> NodeCall {
+        let node = info(kind.name());
         NodeCall {
-            node: info(kind.name()),
+            origin: super::origin(&node),
+            node,
             kind,
             params: Params::over(&Arc::new(
                 params
