@@ -8,22 +8,23 @@ use std::time::{Duration, Instant};
 
 use flowfleet_core::clock::seconds_between;
 use flowfleet_core::run::{ClaimedRun, RunInput, Usage};
-use flowfleet_core::{PortError, TraceContext};
+use flowfleet_core::{Payload, PortError, TraceContext};
 use flowfleet_engine::{NodeOutput, Outcome, Plan, Request};
 use flowfleet_runtime::backoff::Backoff;
 use flowfleet_runtime::{payload, trace};
 use futures::FutureExt as _;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use crate::Inner;
 use crate::held::{HeldRun, Stop};
 use crate::journal::Written;
 use crate::outcome::{self, Leavings, Verdict};
 use crate::plans::NoPlan;
 use crate::progress::{Reporter, Reports, until_there};
-use crate::{Inner, metrics};
 
 /// A timeout longer than any clock: what cannot be waited for is not waited for.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -31,7 +32,7 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Executes a claimed run and writes its end. The slot is free once that is committed.
 pub(crate) async fn run(
     inner: Arc<Inner>,
-    run: ClaimedRun,
+    mut run: Box<ClaimedRun>,
     held: HeldRun,
     traced: Option<TraceContext>,
     slot: Option<OwnedSemaphorePermit>,
@@ -47,23 +48,25 @@ pub(crate) async fn run(
     if let Some(parent) = traced.as_ref().or(run.trace.as_ref()) {
         trace::set_parent(&span, parent);
     }
-    attempt(&inner, &run, &held).instrument(span).await;
+    let input = std::mem::replace(&mut run.input, Payload::null());
+    attempt(&inner, &run, input, &held).instrument(span).await;
     drop(held);
     inner.show_slots();
     drop(slot);
 }
 
-async fn attempt(inner: &Inner, run: &ClaimedRun, held: &HeldRun) {
+async fn attempt(inner: &Inner, run: &ClaimedRun, input: Payload, held: &HeldRun) {
     let began = Instant::now();
-    let queue = run.queue.as_str();
-    metrics::run_started(queue, seconds_between(run.queued_at, Timestamp::now()));
+    let waited_s = seconds_between(run.queued_at, Timestamp::now());
+    inner.runs.started(&run.queue, waited_s);
     inner.journal.begin(run.lease, run.last_seq);
     let (mut reports, reporter) = Reports::new(run.lease, Arc::clone(&inner.live));
     let timeout = Duration::try_from_secs_f64(run.settings.timeout_s)
         .unwrap_or(NEVER)
         .min(NEVER);
     let verdict = {
-        let acting = Box::pin(AssertUnwindSafe(act(inner, run, &mut reports, reporter)).catch_unwind());
+        let acting =
+            Box::pin(AssertUnwindSafe(act(inner, run, input, &mut reports, reporter)).catch_unwind());
         tokio::select! {
             biased;
             why = held.stopped() => Verdict::Stopped(why),
@@ -100,7 +103,9 @@ async fn attempt(inner: &Inner, run: &ClaimedRun, held: &HeldRun) {
     let (end, because) = outcome::end(run, verdict, left, rand::random());
     match inner.journal.end(run.lease, end).await {
         Written::Applied(last) => {
-            metrics::attempt_ended(queue, because, last, began.elapsed());
+            inner
+                .runs
+                .attempt_ended(&run.queue, because, last, began.elapsed());
             tracing::debug!(
                 because = because.as_str(),
                 took_s = began.elapsed().as_secs_f64(),
@@ -116,12 +121,18 @@ async fn attempt(inner: &Inner, run: &ClaimedRun, held: &HeldRun) {
 }
 
 /// Everything between the claim and the verdict.
-async fn act(inner: &Inner, run: &ClaimedRun, reports: &mut Reports, reporter: Reporter) -> Verdict {
+async fn act(
+    inner: &Inner,
+    run: &ClaimedRun,
+    input: Payload,
+    reports: &mut Reports,
+    reporter: Reporter,
+) -> Verdict {
     let plan = match plan(inner, run).await {
         Ok(plan) => plan,
         Err(verdict) => return verdict,
     };
-    let request = match request(inner, run).await {
+    let request = match request(inner, run, input).await {
         Ok(request) => request,
         Err(error) => {
             tracing::error!(%error, "the input of this run cannot be read");
@@ -156,8 +167,13 @@ async fn plan(inner: &Inner, run: &ClaimedRun) -> Result<Arc<Plan>, Verdict> {
     }
 }
 
-async fn request(inner: &Inner, run: &ClaimedRun) -> Result<Request, PortError> {
-    let value = until_there("input", || payload::open(&*inner.deps.blob, &run.input)).await?;
+async fn request(inner: &Inner, run: &ClaimedRun, input: Payload) -> Result<Request, PortError> {
+    let value = match input {
+        Payload::Inline(value) => value,
+        stored @ Payload::Blob(_) => {
+            until_there("input", || payload::open(&*inner.deps.blob, &stored)).await?
+        }
+    };
     let input: RunInput =
         serde_json::from_value(value).map_err(|error| PortError::bug("input", error.to_string()))?;
     Ok(Request {
@@ -221,24 +237,24 @@ async fn drive(
 }
 
 async fn sealed(inner: &Inner, run: &ClaimedRun, outcome: Outcome) -> Verdict {
-    let blob = &*inner.deps.blob;
-    let Ok(outputs) = serde_json::to_value(&outcome.outputs) else {
-        return outcome::internal(
-            "output_unwritable",
-            "the outputs of this run cannot be written as JSON",
-        );
-    };
-    let id = run.lease.run;
-    let output = until_there("output", || {
-        payload::seal(blob, id, "output", outcome.output.clone())
-    })
-    .await;
-    let outputs = until_there("outputs", || payload::seal(blob, id, "outputs", outputs.clone())).await;
+    let outputs = Value::Object(outcome.outputs.into_iter().collect());
+    let output = seal(inner, run, "output", outcome.output).await;
+    let outputs = seal(inner, run, "outputs", outputs).await;
     match (output, outputs) {
         (Ok(output), Ok(outputs)) => Verdict::Done { output, outputs },
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "the output cannot be stored");
             outcome::internal("output_unwritable", "the output of this run cannot be stored")
+        }
+    }
+}
+
+async fn seal(inner: &Inner, run: &ClaimedRun, what: &str, value: Value) -> Result<Payload, PortError> {
+    match payload::inline(value) {
+        Ok(payload) => Ok(payload),
+        Err(value) => {
+            let (blob, id) = (&*inner.deps.blob, run.lease.run);
+            until_there(what, || payload::seal(blob, id, what, value.clone())).await
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which leases this worker holds, and whether their executions shall stop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, hash_map};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,13 @@ pub(crate) enum Stop {
     Interrupted,
 }
 
-/// All leases held.
+/// The newest lease held of each run.
 #[derive(Debug, Default)]
-pub(crate) struct Held(Mutex<HashMap<Lease, Entry>>);
+pub(crate) struct Held(Mutex<HashMap<RunId, Entry>>);
 
 #[derive(Debug)]
 struct Entry {
+    lease: Lease,
     /// A moment at which the store is known to have granted a whole term: taken before the call was sent.
     confirmed: Instant,
     /// Its end is on its way to the store, which decides whether the lease still counted.
@@ -47,27 +48,23 @@ pub(crate) struct HeldRun {
 }
 
 impl Held {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Lease, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a lease that was granted by a call sent at `confirmed`. An older lease of the same run is lost.
+    /// Takes note of a lease that was granted by a call sent at `confirmed`. An older lease of the same run is lost, and
+    /// held no more.
     pub(crate) fn hold(self: &Arc<Self>, lease: Lease, confirmed: Instant) -> HeldRun {
         let stop = Arc::new(StopCell::default());
-        let mut entries = self.lock();
-        for (older, entry) in entries.iter() {
-            if older.run == lease.run {
-                entry.stop.set(Stop::Lost);
-            }
-        }
-        entries.insert(
+        let entry = Entry {
             lease,
-            Entry {
-                confirmed,
-                ending: false,
-                stop: Arc::clone(&stop),
-            },
-        );
+            confirmed,
+            ending: false,
+            stop: Arc::clone(&stop),
+        };
+        if let Some(older) = self.lock().insert(lease.run, entry) {
+            older.stop.set(Stop::Lost);
+        }
         HeldRun {
             held: Arc::clone(self),
             lease,
@@ -80,21 +77,20 @@ impl Held {
     }
 
     pub(crate) fn leases(&self) -> Vec<Lease> {
-        self.lock().keys().copied().collect()
+        self.lock().values().map(|entry| entry.lease).collect()
     }
 
     /// Leases of these runs, if they are held.
     pub(crate) fn leases_of(&self, runs: &[RunId]) -> Vec<Lease> {
-        self.lock()
-            .keys()
-            .filter(|lease| runs.contains(&lease.run))
-            .copied()
-            .collect()
+        let entries = self.lock();
+        let runs: HashSet<&RunId> = runs.iter().collect();
+        let held = runs.into_iter().filter_map(|run| entries.get(run));
+        held.map(|entry| entry.lease).collect()
     }
 
     /// The store prolonged a lease in answer to a call sent at `at`.
     pub(crate) fn confirm(&self, lease: &Lease, at: Instant) {
-        if let Some(entry) = self.lock().get_mut(lease) {
+        if let Some(entry) = of(&mut self.lock(), lease) {
             entry.confirmed = entry.confirmed.max(at);
         }
     }
@@ -102,9 +98,7 @@ impl Held {
     /// Stops an execution. False when it is not held, is stopping already, or is ending: then the write of its end
     /// decides.
     pub(crate) fn stop(&self, lease: &Lease, why: Stop) -> bool {
-        self.lock()
-            .get(lease)
-            .is_some_and(|entry| !entry.ending && entry.stop.set(why))
+        of(&mut self.lock(), lease).is_some_and(|entry| !entry.ending && entry.stop.set(why))
     }
 
     pub(crate) fn stop_all(&self, why: Stop) {
@@ -118,10 +112,15 @@ impl Held {
         let lapsed = |entry: &Entry| !entry.ending && now.saturating_duration_since(entry.confirmed) >= ttl;
         let entries = self.lock();
         let lapsed = entries
-            .iter()
-            .filter(|(_, entry)| lapsed(entry) && entry.stop.set(Stop::Lost));
-        lapsed.map(|(lease, _)| *lease).collect()
+            .values()
+            .filter(|entry| lapsed(entry) && entry.stop.set(Stop::Lost));
+        lapsed.map(|entry| entry.lease).collect()
     }
+}
+
+/// The entry of a lease; none when a newer one of its run took its place.
+fn of<'a>(entries: &'a mut HashMap<RunId, Entry>, lease: &Lease) -> Option<&'a mut Entry> {
+    entries.get_mut(&lease.run).filter(|entry| entry.lease == *lease)
 }
 
 impl StopCell {
@@ -143,7 +142,7 @@ impl HeldRun {
 
     /// The end of this run goes to the store now.
     pub(crate) fn ending(&self) {
-        if let Some(entry) = self.held.lock().get_mut(&self.lease) {
+        if let Some(entry) = of(&mut self.held.lock(), &self.lease) {
             entry.ending = true;
         }
     }
@@ -151,7 +150,11 @@ impl HeldRun {
 
 impl Drop for HeldRun {
     fn drop(&mut self) {
-        self.held.lock().remove(&self.lease);
+        if let hash_map::Entry::Occupied(entry) = self.held.lock().entry(self.lease.run)
+            && entry.get().lease == self.lease
+        {
+            entry.remove();
+        }
     }
 }
 
@@ -212,7 +215,13 @@ mod tests {
         let new = held.hold(lease(2, run), Instant::now());
         assert_eq!(old.stopped().now_or_never(), Some(Stop::Lost));
         assert_eq!(new.stopped().now_or_never(), None);
+        assert_eq!(held.leases(), [new.lease]);
+        assert!(!held.stop(&old.lease, Stop::Cancelled), "it is not held any more");
+        old.ending();
         drop(old);
-        assert_eq!(held.leases_of(&[run]), [new.lease]);
+        assert_eq!(held.leases_of(&[run, RunId::generate(), run]), [new.lease]);
+        assert!(held.stop(&new.lease, Stop::Cancelled));
+        drop(new);
+        assert_eq!(held.len(), 0);
     }
 }

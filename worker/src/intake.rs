@@ -266,7 +266,7 @@ fn start(
         debug_assert!(slot.is_some(), "no more is received than there are slots");
         runs.spawn(execute::run(
             Arc::clone(inner),
-            *claimed,
+            claimed,
             held,
             delivery.message.trace,
             slot,

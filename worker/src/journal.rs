@@ -116,7 +116,8 @@ impl Journal {
 
     /// Writes down progress soon. Waits while the inbox is full. Cancel-safe: all of it or nothing is taken.
     pub(crate) async fn note(&self, lease: Lease, node: Option<NodeCheckpoint>, event: NewEvent) {
-        let weight = weight(&event.data) + node.as_ref().map_or(0, |node| payload_weight(&node.output));
+        let weight =
+            32 + event.data.text().len() + node.as_ref().map_or(0, |node| payload_weight(&node.output));
         let cost = u32::try_from(weight / 1024 + 1).unwrap_or(LARGEST).min(LARGEST);
         match self.room.acquire_many(cost).await {
             Ok(permits) => permits.forget(),
@@ -355,6 +356,9 @@ fn refused(finish: &Finish, why: &str) -> Finish {
 }
 
 fn joined<T>(mut first: Vec<T>, then: Vec<T>) -> Vec<T> {
+    if first.is_empty() {
+        return then;
+    }
     first.extend(then);
     first
 }

@@ -76,6 +76,7 @@ struct Inner {
     made: Instant,
     slots: Arc<Semaphore>,
     shown: metrics::Slots,
+    runs: metrics::Runs,
     held: Arc<Held>,
     plans: Plans,
     live: Arc<Live>,
@@ -158,11 +159,11 @@ impl Worker {
         );
         Ok(Arc::new(Inner {
             id,
-            queues,
             started_at: Timestamp::now(),
             made,
             slots: Arc::new(Semaphore::new(config.slots as usize)),
             shown: metrics::Slots::new(&config.lifecycle),
+            runs: metrics::Runs::new(&queues),
             held,
             plans: Plans::new(),
             live,
@@ -170,6 +171,7 @@ impl Worker {
             relay,
             draining: shutdown.draining.clone(),
             changed: Notify::new(),
+            queues,
             config,
             deps,
         }))

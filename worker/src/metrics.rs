@@ -1,12 +1,14 @@
 //! Metrics of the worker. Those of nodes and model tokens are the engine's.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use flowfleet_core::QueueName;
 use flowfleet_core::event::EventKind;
 use flowfleet_core::run::EndedBecause;
 use flowfleet_runtime::metrics::{RUNS_FINISHED_TOTAL, SLOTS};
-use metrics::{Unit, describe_counter, describe_histogram};
+use metrics::{Counter, Gauge, Histogram, Unit, describe_counter, describe_histogram};
 
 /// From queued to started.
 pub const RUN_WAIT_SECONDS: &str = "flowfleet_run_wait_seconds";
@@ -57,25 +59,28 @@ pub fn describe() {
 /// each adds its part, and takes it away with itself.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    lifecycle: String,
-    /// Busy and free, as shown last.
+    /// Busy and free.
+    gauges: [Gauge; 2],
+    /// The same as shown last.
     shown: Mutex<[u32; 2]>,
 }
 
 impl Slots {
     pub(crate) fn new(lifecycle: &str) -> Self {
+        let gauge = |state| metrics::gauge!(SLOTS, "lifecycle" => lifecycle.to_owned(), "state" => state);
         Self {
-            lifecycle: lifecycle.to_owned(),
+            gauges: ["busy", "free"].map(gauge),
             shown: Mutex::default(),
         }
     }
 
     pub(crate) fn show(&self, busy: u32, free: u32) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((state, before), now) in ["busy", "free"].into_iter().zip(&mut *shown).zip([busy, free]) {
-            metrics::gauge!(SLOTS, "lifecycle" => self.lifecycle.clone(), "state" => state)
-                .increment(f64::from(now) - f64::from(*before));
-            *before = now;
+        for ((gauge, before), now) in self.gauges.iter().zip(&mut *shown).zip([busy, free]) {
+            if *before != now {
+                gauge.increment(f64::from(now) - f64::from(*before));
+                *before = now;
+            }
         }
     }
 }
@@ -86,27 +91,99 @@ impl Drop for Slots {
     }
 }
 
-pub(crate) fn run_started(queue: &str, waited_s: f64) {
-    metrics::histogram!(RUN_WAIT_SECONDS, "queue" => queue.to_owned()).record(waited_s);
+/// Metrics of the runs of a worker's queues. They are looked up when they are first needed, and kept: that takes longer
+/// than to record.
+#[derive(Debug)]
+pub(crate) struct Runs(HashMap<QueueName, Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    waited: OnceLock<Histogram>,
+    /// By outcome.
+    ended: [OnceLock<(Counter, Histogram)>; OUTCOMES.len()],
 }
 
-/// An attempt ended; `last` is the event that ended the run, if it ended too.
-pub(crate) fn attempt_ended(queue: &str, because: EndedBecause, last: Option<EventKind>, took: Duration) {
-    metrics::counter!(ATTEMPTS_ENDED_TOTAL, "reason" => because.as_str()).increment(1);
-    let outcome = match last {
-        Some(EventKind::RunSucceeded) => "succeeded",
-        Some(EventKind::RunFailed) => "failed",
-        Some(EventKind::RunCancelled) => "cancelled",
-        Some(EventKind::RunExpired) => "expired",
-        _ => return,
-    };
-    metrics::counter!(RUNS_FINISHED_TOTAL, "queue" => queue.to_owned(), "outcome" => outcome).increment(1);
-    metrics::histogram!(RUN_DURATION_SECONDS, "queue" => queue.to_owned(), "outcome" => outcome).record(took);
+const OUTCOMES: [(EventKind, &str); 4] = [
+    (EventKind::RunSucceeded, "succeeded"),
+    (EventKind::RunFailed, "failed"),
+    (EventKind::RunCancelled, "cancelled"),
+    (EventKind::RunExpired, "expired"),
+];
+
+impl Runs {
+    pub(crate) fn new(queues: &[QueueName]) -> Self {
+        Self(
+            queues
+                .iter()
+                .map(|queue| (queue.clone(), Queue::default()))
+                .collect(),
+        )
+    }
+
+    /// What is kept of a queue; of another than the worker's own nothing is.
+    fn of<'a>(&'a self, queue: &QueueName, other: &'a Queue) -> &'a Queue {
+        self.0.get(queue).unwrap_or(other)
+    }
+
+    pub(crate) fn started(&self, queue: &QueueName, waited_s: f64) {
+        let other = Queue::default();
+        self.of(queue, &other)
+            .waited
+            .get_or_init(|| metrics::histogram!(RUN_WAIT_SECONDS, "queue" => queue.to_string()))
+            .record(waited_s);
+    }
+
+    /// An attempt ended; `last` is the event that ended the run, if it ended too.
+    pub(crate) fn attempt_ended(
+        &self,
+        queue: &QueueName,
+        because: EndedBecause,
+        last: Option<EventKind>,
+        took: Duration,
+    ) {
+        metrics::counter!(ATTEMPTS_ENDED_TOTAL, "reason" => because.as_str()).increment(1);
+        let outcome = OUTCOMES.iter().position(|(kind, _)| Some(*kind) == last);
+        let Some(outcome) = outcome else { return };
+        let other = Queue::default();
+        let (runs, duration) = self.of(queue, &other).ended[outcome].get_or_init(|| {
+            let (queue, outcome) = (queue.to_string(), OUTCOMES[outcome].1);
+            (
+                metrics::counter!(RUNS_FINISHED_TOTAL, "queue" => queue.clone(), "outcome" => outcome),
+                metrics::histogram!(RUN_DURATION_SECONDS, "queue" => queue, "outcome" => outcome),
+            )
+        });
+        runs.increment(1);
+        duration.record(took);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_count_by_queue_and_outcome_whosever_the_queue_is() {
+        let exporter = flowfleet_runtime::prometheus::install().unwrap();
+        let [own, other] = ["own", "other"].map(|name| name.parse::<QueueName>().unwrap());
+        let runs = Runs::new(std::slice::from_ref(&own));
+        for queue in [&own, &own, &other] {
+            runs.started(queue, 0.5);
+            let (why, last) = (EndedBecause::Succeeded, Some(EventKind::RunSucceeded));
+            runs.attempt_ended(queue, why, last, Duration::from_secs(1));
+        }
+        runs.attempt_ended(&own, EndedBecause::Interrupted, None, Duration::from_secs(1));
+        let text = exporter.render();
+        for line in [
+            "flowfleet_run_wait_seconds_count{queue=\"own\"} 2",
+            "flowfleet_run_wait_seconds_count{queue=\"other\"} 1",
+            "flowfleet_runs_finished_total{queue=\"own\",outcome=\"succeeded\"} 2",
+            "flowfleet_runs_finished_total{queue=\"other\",outcome=\"succeeded\"} 1",
+            "flowfleet_run_duration_seconds_count{queue=\"own\",outcome=\"succeeded\"} 2",
+            "flowfleet_attempts_ended_total{reason=\"interrupted\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+        }
+    }
 
     #[test]
     fn workers_of_one_process_add_up() {

@@ -67,7 +67,7 @@ fn error(kind: RunErrorKind, code: &str, message: &str, node: Option<&str>) -> R
     RunError {
         kind,
         code: code.to_owned(),
-        message: clean(message, MESSAGE),
+        message: clean(message, MESSAGE).into_owned(),
         node: node.map(str::to_owned),
     }
 }

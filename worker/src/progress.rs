@@ -1,10 +1,11 @@
 //! From what the engine reports to what is written: events, and checkpoints of finished nodes (invariant I5).
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use flowfleet_core::event::{EventKind, NewEvent};
+use flowfleet_core::event::{EventData, EventKind, NewEvent};
 use flowfleet_core::lease::Lease;
 use flowfleet_core::run::NodeCheckpoint;
 use flowfleet_core::{PortError, RunId};
@@ -12,8 +13,9 @@ use flowfleet_engine::{NodeInfo, NodeOutput, Progress, Usage, Value};
 use flowfleet_runtime::backoff::Backoff;
 use flowfleet_runtime::payload;
 use jiff::Timestamp;
-use serde_json::{Value as Json, json};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use serde::Serialize;
+use serde_json::Value as Json;
+use tokio::sync::Notify;
 
 use crate::Inner;
 use crate::live::Live;
@@ -32,12 +34,33 @@ pub(crate) type Reporter = Arc<dyn Fn(Progress) + Send + Sync>;
 
 type Report = (Timestamp, Progress);
 
-/// Reports of one attempt that are not written yet, and what they add up to. The channel needs no bound: a node reports
-/// a few times, and a plan has a bounded number of nodes; tokens go another way.
+/// From the engine to the attempt that drives it, within one task. It needs no bound: a node reports a few times, and
+/// a plan has a bounded number of nodes; tokens go another way. A channel would allocate room for 32 reports at once.
+#[derive(Debug, Default)]
+struct Waiting {
+    reports: Mutex<VecDeque<Report>>,
+    more: Notify,
+}
+
+impl Waiting {
+    fn push(&self, report: Report) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.push_back(report);
+        drop(reports);
+        self.more.notify_one();
+    }
+
+    fn pop(&self) -> Option<Report> {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.pop_front()
+    }
+}
+
+/// Reports of one attempt that are not written yet, and what they add up to.
 #[derive(Debug)]
 pub(crate) struct Reports {
     lease: Lease,
-    waiting: UnboundedReceiver<Report>,
+    waiting: Arc<Waiting>,
     /// Taken, but not noted yet: kept here so that stopping in the middle loses nothing.
     in_hand: Option<Report>,
     /// Of every finished node, also of those that earlier attempts finished.
@@ -47,15 +70,15 @@ pub(crate) struct Reports {
 
 impl Reports {
     pub(crate) fn new(lease: Lease, live: Arc<Live>) -> (Self, Reporter) {
-        let (sender, waiting) = unbounded_channel();
+        let waiting = Arc::new(Waiting::default());
         let reports = Self {
             lease,
-            waiting,
+            waiting: Arc::clone(&waiting),
             in_hand: None,
             usage: Usage::default(),
             nodes_reused: 0,
         };
-        (reports, reporter(lease.run, live, sender))
+        (reports, reporter(lease.run, live, waiting))
     }
 
     /// Earlier attempts finished these nodes.
@@ -67,11 +90,10 @@ impl Reports {
 
     /// Waits for the next report and takes it in hand. Cancel-safe.
     pub(crate) async fn next(&mut self) {
-        if self.in_hand.is_none() {
-            match self.waiting.recv().await {
+        while self.in_hand.is_none() {
+            match self.waiting.pop() {
                 Some(report) => self.take(report),
-                // The engine still holds the reporter while this is awaited.
-                None => std::future::pending().await,
+                None => self.waiting.more.notified().await,
             }
         }
     }
@@ -111,7 +133,7 @@ impl Reports {
         let (mut nodes, mut events) = (Vec::new(), Vec::new());
         loop {
             if self.in_hand.is_none()
-                && let Ok(report) = self.waiting.try_recv()
+                && let Some(report) = self.waiting.pop()
             {
                 self.take(report);
             }
@@ -130,13 +152,10 @@ impl Reports {
     }
 }
 
-fn reporter(run: RunId, live: Arc<Live>, sender: UnboundedSender<Report>) -> Reporter {
+fn reporter(run: RunId, live: Arc<Live>, waiting: Arc<Waiting>) -> Reporter {
     Arc::new(move |progress| match progress {
-        Progress::Token { node, text } => live.token(run, &node, &text),
-        progress => {
-            // Nobody listens any more once the attempt is over.
-            let _ = sender.send((Timestamp::now(), progress));
-        }
+        Progress::Token { node, text } => live.token(run, &node.id, &text),
+        progress => waiting.push((Timestamp::now(), progress)),
     })
 }
 
@@ -198,23 +217,29 @@ where
 /// The event of a report. Reused nodes are no new work and branches not taken are no work: neither is announced.
 fn event(at: Timestamp, progress: &Progress) -> Option<NewEvent> {
     let (kind, data) = match progress {
-        Progress::NodeStarted { node } => (EventKind::NodeStarted, named(node)),
+        Progress::NodeStarted { node } => (EventKind::NodeStarted, EventData::of(&named(node))),
         Progress::NodeFinished {
             node,
             output,
             reused: false,
             elapsed,
         } => {
-            let mut data = named(node);
-            data["elapsed_s"] = json!((elapsed.as_secs_f64() * 1e6).round() / 1e6);
-            data["preview"] = json!(preview(output));
-            (EventKind::NodeFinished, data)
+            let preview = preview(output);
+            let finished = Finished {
+                node: named(node),
+                elapsed_s: (elapsed.as_secs_f64() * 1e6).round() / 1e6,
+                preview: &preview,
+            };
+            (EventKind::NodeFinished, EventData::of(&finished))
         }
         Progress::NodeFailed { node, error } => {
-            let mut data = named(node);
-            data["code"] = json!(error.code);
-            data["message"] = json!(clean(&error.message, MESSAGE));
-            (EventKind::NodeFailed, data)
+            let message = clean(&error.message, MESSAGE);
+            let failed = Failed {
+                node: named(node),
+                code: error.code,
+                message: &message,
+            };
+            (EventKind::NodeFailed, EventData::of(&failed))
         }
         Progress::Token { .. }
         | Progress::NodeSkipped { .. }
@@ -222,17 +247,46 @@ fn event(at: Timestamp, progress: &Progress) -> Option<NewEvent> {
             return None;
         }
     };
+    // Text and finite numbers can always be written.
+    let data = data.unwrap_or_default();
     Some(NewEvent { kind, at, data })
 }
 
-fn named(node: &NodeInfo) -> Json {
-    json!({ "node": node.id, "display_name": node.display_name, "component": node.component })
+#[derive(Serialize)]
+struct Named<'a> {
+    node: &'a str,
+    display_name: &'a str,
+    component: &'a str,
+}
+
+#[derive(Serialize)]
+struct Finished<'a> {
+    #[serde(flatten)]
+    node: Named<'a>,
+    elapsed_s: f64,
+    preview: &'a str,
+}
+
+#[derive(Serialize)]
+struct Failed<'a> {
+    #[serde(flatten)]
+    node: Named<'a>,
+    code: &'a str,
+    message: &'a str,
+}
+
+fn named(node: &NodeInfo) -> Named<'_> {
+    Named {
+        node: &node.id,
+        display_name: &node.display_name,
+        component: &node.component,
+    }
 }
 
 /// The beginning of what a node produced, as text.
-fn preview(output: &NodeOutput) -> String {
+fn preview(output: &NodeOutput) -> Cow<'_, str> {
     let text = match output.values.values().next() {
-        None => return String::new(),
+        None => return Cow::default(),
         Some(Value::Message(message)) => return clean(&message.text, PREVIEW),
         Some(Value::Json(Json::String(text))) => return clean(text, PREVIEW),
         Some(Value::Json(value)) => serde_json::to_string(value),
@@ -242,25 +296,30 @@ fn preview(output: &NodeOutput) -> String {
         },
         Some(Value::Table(rows)) => serde_json::to_string(&rows.iter().take(PREVIEW).collect::<Vec<_>>()),
     };
-    clean(&text.unwrap_or_default(), PREVIEW)
+    Cow::Owned(clean(&text.unwrap_or_default(), PREVIEW).into_owned())
 }
 
 /// The first characters of a text, without NUL, which PostgreSQL does not store.
-pub(crate) fn clean(text: &str, most: usize) -> String {
-    text.chars().filter(|c| *c != '\0').take(most).collect()
+pub(crate) fn clean(text: &str, most: usize) -> Cow<'_, str> {
+    let end = text.char_indices().nth(most).map_or(text.len(), |(at, _)| at);
+    if text[..end].contains('\0') {
+        return text.chars().filter(|c| *c != '\0').take(most).collect();
+    }
+    Cow::Borrowed(&text[..end])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use flowfleet_engine::{Message, NodeError};
+    use serde_json::json;
 
-    fn node() -> NodeInfo {
-        NodeInfo {
+    fn node() -> Arc<NodeInfo> {
+        Arc::new(NodeInfo {
             id: "Prompt-1".into(),
             display_name: "Prompt".into(),
             component: "Prompt".into(),
-        }
+        })
     }
 
     fn output(value: Value) -> NodeOutput {
@@ -281,6 +340,7 @@ mod tests {
         let map = |json: Json| json.as_object().cloned().unwrap();
         for (value, expected) in [
             (message("hello\0"), "hello"),
+            (message("\0hi\0 there"), "hi there"),
             (Value::Json(json!("text")), "text"),
             (Value::Json(json!([1, 2])), "[1,2]"),
             (Value::Data(map(json!({ "text": "inner", "a": 1 }))), "inner"),
@@ -301,14 +361,16 @@ mod tests {
         let at = Timestamp::UNIX_EPOCH;
         let finished = |reused| Progress::NodeFinished {
             node: node(),
-            output: output(Value::Json(json!("x"))),
+            output: Arc::new(output(Value::Json(json!("x")))),
             reused,
             elapsed: Duration::from_millis(1500),
         };
         let said = event(at, &finished(false)).unwrap();
         assert_eq!(said.kind, EventKind::NodeFinished);
-        assert_eq!(said.data["elapsed_s"], 1.5);
-        assert_eq!(said.data["preview"], "x");
+        assert_eq!(
+            said.data.text(),
+            r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt","elapsed_s":1.5,"preview":"x"}"#
+        );
         assert_eq!(event(at, &finished(true)), None);
         assert_eq!(event(at, &Progress::NodeSkipped { node: node() }), None);
         let error = NodeError {
@@ -317,6 +379,14 @@ mod tests {
             retryable: true,
         };
         let failed = event(at, &Progress::NodeFailed { node: node(), error }).unwrap();
-        assert_eq!(failed.data["code"], "model_timeout");
+        assert_eq!(
+            failed.data.text(),
+            r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt","code":"model_timeout","message":"too slow"}"#
+        );
+        let started = event(at, &Progress::NodeStarted { node: node() }).unwrap();
+        assert_eq!(
+            started.data.text(),
+            r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt"}"#
+        );
     }
 }

@@ -26,6 +26,12 @@ pub(crate) fn by_run(live: Vec<Live>) -> Vec<(RunId, Vec<Live>)> {
     };
     for item in live {
         match item {
+            // As a worker says them: of one run.
+            Live::Events { events } if events.windows(2).all(|pair| pair[0].run == pair[1].run) => {
+                if let Some(first) = events.first() {
+                    put(first.run, Live::Events { events });
+                }
+            }
             Live::Events { events } => {
                 for event in events {
                     put(event.run, Live::Events { events: vec![event] });
@@ -60,7 +66,7 @@ mod tests {
     }
 
     fn event(run: RunId, seq: u64) -> RunEvent {
-        let data = serde_json::json!({"n": seq});
+        let data = serde_json::json!({"n": seq}).into();
         RunEvent {
             run,
             seq,

@@ -1,8 +1,11 @@
 //! What happened to a run, in order: the store's per-run sequence is the truth, the bus only a hint.
 
+mod data;
+
+pub use data::EventData;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::id::RunId;
 
@@ -70,8 +73,8 @@ impl EventKind {
 pub struct NewEvent {
     pub kind: EventKind,
     pub at: Timestamp,
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub data: Value,
+    #[serde(default, skip_serializing_if = "EventData::is_null")]
+    pub data: EventData,
 }
 
 /// A stored event. Sequences of a run start at 1 and have no holes.
@@ -81,6 +84,6 @@ pub struct RunEvent {
     pub seq: u64,
     pub kind: EventKind,
     pub at: Timestamp,
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub data: Value,
+    #[serde(default, skip_serializing_if = "EventData::is_null")]
+    pub data: EventData,
 }

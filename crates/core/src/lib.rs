@@ -25,7 +25,7 @@ pub mod run;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Kind, PortError};
-pub use event::{EventKind, NewEvent, RunEvent};
+pub use event::{EventData, EventKind, NewEvent, RunEvent};
 pub use flow::{FlowRef, FlowVersion};
 pub use id::{KeyId, RunId, WorkerId};
 pub use lease::Lease;

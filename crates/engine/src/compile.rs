@@ -248,7 +248,7 @@ fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
                 reason,
             });
         }
-        plan.wanted.push(wanted);
+        plan.wanted.push(wanted.into());
         let params = params::from_fields(&node.fields);
         plan.params.push(Arc::new(params));
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Http, ModelSettings};
-use crate::run::Environment;
+use crate::plan::NodeInfo;
+use crate::run::{Environment, Progress};
 use crate::value::Value;
 
 /// The components with a native implementation.
@@ -25,6 +26,23 @@ pub enum Kind {
     Parser,
     /// If-Else.
     ConditionalRouter,
+}
+
+impl Kind {
+    /// As metrics call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ChatInput => "ChatInput",
+            Self::ChatOutput => "ChatOutput",
+            Self::TextInput => "TextInput",
+            Self::TextOutput => "TextOutput",
+            Self::Prompt => "Prompt",
+            Self::LanguageModel => "LanguageModel",
+            Self::OpenAiModel => "OpenAiModel",
+            Self::Parser => "Parser",
+            Self::ConditionalRouter => "ConditionalRouter",
+        }
+    }
 }
 
 /// A field of a node after edges, tweaks and variables have been applied.
@@ -91,12 +109,13 @@ impl Params {
 /// One execution of one node.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeCall {
-    pub id: String,
-    pub display_name: String,
+    pub node: Arc<NodeInfo>,
+    /// What a message carries to say that this node made it.
+    pub origin: Arc<Map<String, Json>>,
     pub kind: Kind,
     pub params: Params,
     /// Names of the outputs to compute: those on a connected edge, or all when none is connected.
-    pub wanted: Vec<String>,
+    pub wanted: Arc<[String]>,
 }
 
 /// What a node produced.
@@ -152,9 +171,9 @@ impl NodeError {
     }
 }
 
-/// What a component may use while it runs.
+/// What the components of one run may use.
 #[derive(Clone)]
-pub(crate) struct NodeContext {
+pub(crate) struct RunContext {
     pub http: Http,
     pub run_id: String,
     pub session_id: String,
@@ -164,15 +183,61 @@ pub(crate) struct NodeContext {
     /// The operator's environment alone: what a run says is not in it.
     pub environment: Environment,
     pub model: Arc<ModelSettings>,
-    /// Called with each piece of streamed text.
-    pub on_token: Arc<dyn Fn(&str) + Send + Sync>,
+    pub on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub cancel: CancellationToken,
 }
 
-impl std::fmt::Debug for NodeContext {
+impl std::fmt::Debug for RunContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeContext")
+        f.debug_struct("RunContext")
             .field("run_id", &self.run_id)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a component may use while it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeContext {
+    pub run: Arc<RunContext>,
+    pub node: Arc<NodeInfo>,
+}
+
+impl NodeContext {
+    /// Tells of a piece of streamed text.
+    pub(crate) fn token(&self, text: &str) {
+        (self.run.on_progress)(Progress::Token {
+            node: Arc::clone(&self.node),
+            text: text.to_owned(),
+        });
+    }
+}
+
+impl std::ops::Deref for NodeContext {
+    type Target = RunContext;
+
+    fn deref(&self) -> &RunContext {
+        &self.run
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_called_what_they_are() {
+        for kind in [
+            Kind::ChatInput,
+            Kind::ChatOutput,
+            Kind::TextInput,
+            Kind::TextOutput,
+            Kind::Prompt,
+            Kind::LanguageModel,
+            Kind::OpenAiModel,
+            Kind::Parser,
+            Kind::ConditionalRouter,
+        ] {
+            assert_eq!(kind.name(), format!("{kind:?}"));
+        }
     }
 }

@@ -15,16 +15,15 @@ use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::component::{NodeContext, NodeError, NodeOutput};
+use crate::component::{NodeContext, NodeError, NodeOutput, RunContext};
 use crate::components;
 use crate::graph::NodeIdx;
-use crate::metrics::{NODE_DURATION_SECONDS, NODES_REUSED_TOTAL};
-use crate::model::{Http, ModelSettings};
+use crate::metrics::NODES_REUSED_TOTAL;
 use crate::outcome::{self, Counts};
 use crate::plan::{NodeInfo, Plan};
 use crate::prepare::Prepared;
 use crate::request::Request;
-use crate::run::{Environment, Outcome, Progress, RunError, Services};
+use crate::run::{Outcome, Progress, RunError, Services};
 use crate::schedule::Schedule;
 use crate::variables;
 
@@ -46,7 +45,6 @@ pub async fn execute(
         return Err(RunError::Unsupported(plan.unsupported().to_vec()));
     }
     let prepared = Prepared::new(plan, request, run_id)?;
-    let variables = variables::lookup(&request.variables, &services.environment);
     // Whatever a component left running ends with the run, however the run ends.
     let token = cancel.child_token();
     let _stop = token.clone().drop_guard();
@@ -58,18 +56,17 @@ pub async fn execute(
         waiting: VecDeque::new(),
         running: FuturesUnordered::new(),
         counts: Counts::default(),
-        on_progress,
-        variables: Arc::clone(&variables),
-        context: Context {
+        context: Arc::new(RunContext {
             http: services.http.clone(),
             environment: Arc::clone(&services.environment),
             model: Arc::clone(&services.model),
             run_id: run_id.to_owned(),
             session_id: prepared.session_id.clone(),
             flow_id: plan.flow_id().unwrap_or_default().to_owned(),
-            variables,
+            variables: variables::lookup(&request.variables, &services.environment),
+            on_progress,
             cancel: token,
-        },
+        }),
         prepared,
     };
     tokio::select! {
@@ -92,27 +89,13 @@ struct Driver<'p> {
     plan: &'p Plan,
     prepared: Prepared,
     schedule: Schedule<'p>,
-    ended: Vec<Option<NodeOutput>>,
+    ended: Vec<Option<Arc<NodeOutput>>>,
     resume: BTreeMap<String, NodeOutput>,
     /// Ready, but over the limit of what runs at once.
     waiting: VecDeque<NodeIdx>,
     running: FuturesUnordered<BoxFuture<'static, NodeEnd>>,
     counts: Counts,
-    on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
-    variables: Environment,
-    context: Context,
-}
-
-/// What the contexts of all nodes of a run share.
-struct Context {
-    http: Http,
-    environment: Environment,
-    model: Arc<ModelSettings>,
-    run_id: String,
-    session_id: String,
-    flow_id: String,
-    variables: Environment,
-    cancel: CancellationToken,
+    context: Arc<RunContext>,
 }
 
 impl Driver<'_> {
@@ -128,9 +111,7 @@ impl Driver<'_> {
             let Some((node, elapsed, result)) = self.running.next().await else {
                 break;
             };
-            let component = self.component_label(node);
-            metrics::histogram!(NODE_DURATION_SECONDS, "component" => component)
-                .record(elapsed.as_secs_f64());
+            self.plan.nodes[node].duration().record(elapsed.as_secs_f64());
             match result {
                 Ok(output) => {
                     self.counts.run += 1;
@@ -186,14 +167,17 @@ impl Driver<'_> {
         self.report(Progress::NodeStarted {
             node: self.info(node),
         });
-        let ended = |node: NodeIdx| self.ended[node].as_ref();
-        let call = match self.prepared.call(self.plan, node, &self.variables, ended) {
+        let ended = |node: NodeIdx| self.ended[node].as_deref();
+        let variables = &self.context.variables;
+        let call = match self.prepared.call(self.plan, node, variables, ended) {
             Ok(call) => call,
             Err(error) => return Err(self.fail(node, error)),
         };
-        let context = self.node_context(&call.id);
-        let span =
-            tracing::info_span!("node", run_id = %self.context.run_id, node = %call.id, kind = ?call.kind);
+        let context = NodeContext {
+            run: Arc::clone(&self.context),
+            node: Arc::clone(&call.node),
+        };
+        let span = tracing::info_span!("node", run_id = %self.context.run_id, node = %call.node.id, kind = ?call.kind);
         let future = async move {
             let started = Instant::now();
             // A bug in one component must not take the other runs of this process with it.
@@ -214,31 +198,12 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn node_context(&self, id: &str) -> NodeContext {
-        let (on_progress, id) = (Arc::clone(&self.on_progress), id.to_owned());
-        NodeContext {
-            http: self.context.http.clone(),
-            run_id: self.context.run_id.clone(),
-            session_id: self.context.session_id.clone(),
-            flow_id: self.context.flow_id.clone(),
-            variables: Arc::clone(&self.context.variables),
-            environment: Arc::clone(&self.context.environment),
-            model: Arc::clone(&self.context.model),
-            on_token: Arc::new(move |text: &str| {
-                on_progress(Progress::Token {
-                    node: id.clone(),
-                    text: text.to_owned(),
-                });
-            }),
-            cancel: self.context.cancel.clone(),
-        }
-    }
-
     fn end(&mut self, node: NodeIdx, output: NodeOutput, reused: bool, elapsed: Duration) {
+        let output = Arc::new(output);
         let skipped = self.schedule.finished(node, &output.stopped);
         self.report(Progress::NodeFinished {
             node: self.info(node),
-            output: output.clone(),
+            output: Arc::clone(&output),
             reused,
             elapsed,
         });
@@ -263,11 +228,11 @@ impl Driver<'_> {
     }
 
     fn report(&self, progress: Progress) {
-        (self.on_progress)(progress);
+        (self.context.on_progress)(progress);
     }
 
-    fn info(&self, node: NodeIdx) -> NodeInfo {
-        self.plan.nodes[node].info.clone()
+    fn info(&self, node: NodeIdx) -> Arc<NodeInfo> {
+        Arc::clone(&self.plan.nodes[node].info)
     }
 
     fn ids(&self, nodes: &[NodeIdx]) -> Vec<String> {
@@ -275,14 +240,6 @@ impl Driver<'_> {
             .iter()
             .map(|node| self.plan.nodes[*node].info.id.clone())
             .collect()
-    }
-
-    /// Bounded: only components with a native implementation run here.
-    fn component_label(&self, node: NodeIdx) -> String {
-        self.plan.nodes[node]
-            .kind
-            .as_ref()
-            .map_or_else(|_| "unknown".to_owned(), |kind| format!("{kind:?}"))
     }
 }
 

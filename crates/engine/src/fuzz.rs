@@ -76,7 +76,7 @@ fn run(
             let again = record
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .insert(node.id, output);
+                .insert(node.id.clone(), NodeOutput::clone(&output));
             assert!(again.is_none(), "a node finished twice");
         }
     });

@@ -18,8 +18,9 @@ pub(crate) struct Out {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Graph {
     outgoing: Vec<Vec<Out>>,
-    /// Distinct predecessors: two edges between the same vertices are one dependency.
+    /// Distinct neighbours: two edges between the same vertices are one dependency.
     predecessors: Vec<BTreeSet<NodeIdx>>,
+    successors: Vec<BTreeSet<NodeIdx>>,
 }
 
 impl Graph {
@@ -27,6 +28,7 @@ impl Graph {
         Self {
             outgoing: vec![Vec::new(); vertices],
             predecessors: vec![BTreeSet::new(); vertices],
+            successors: vec![BTreeSet::new(); vertices],
         }
     }
 
@@ -36,6 +38,7 @@ impl Graph {
             target,
         });
         self.predecessors[target].insert(source);
+        self.successors[source].insert(target);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -50,9 +53,8 @@ impl Graph {
         &self.predecessors[vertex]
     }
 
-    /// Distinct successors.
-    pub(crate) fn successors(&self, vertex: NodeIdx) -> BTreeSet<NodeIdx> {
-        self.outgoing[vertex].iter().map(|out| out.target).collect()
+    pub(crate) fn successors(&self, vertex: NodeIdx) -> &BTreeSet<NodeIdx> {
+        &self.successors[vertex]
     }
 
     /// A topological order, lowest index first among equals; or the vertices of one cycle, in its order.
@@ -63,9 +65,9 @@ impl Graph {
         while let Some(vertex) = ready.pop_first() {
             order.push(vertex);
             for next in self.successors(vertex) {
-                waiting[next] -= 1;
-                if waiting[next] == 0 {
-                    ready.insert(next);
+                waiting[*next] -= 1;
+                if waiting[*next] == 0 {
+                    ready.insert(*next);
                 }
             }
         }

@@ -10,12 +10,16 @@
 //! written by hand or by a program use it. Langflow itself does not run such a node.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
+use metrics::Histogram;
 use serde_json::Value as Json;
 
 use crate::component::Kind;
+use crate::components;
 use crate::document::{Object, RawNode};
 use crate::known;
+use crate::metrics::NODE_DURATION_SECONDS;
 use crate::plan::NodeInfo;
 use crate::problem::clip;
 
@@ -47,7 +51,9 @@ pub(crate) struct Output {
 /// A node.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) info: NodeInfo,
+    pub(crate) info: Arc<NodeInfo>,
+    /// See [`components::origin`].
+    pub(crate) origin: Arc<Object>,
     /// Why it cannot run natively, or what it is.
     pub(crate) kind: Result<Kind, String>,
     pub(crate) fields: BTreeMap<String, Field>,
@@ -58,6 +64,8 @@ pub(crate) struct Node {
     pub(crate) pointer: String,
     /// Where it stands in the document: the order of outputs, and which of two equal names a tweak means.
     pub(crate) position: usize,
+    /// Made when the node first runs, and kept with the plan: to look it up takes longer than to record.
+    duration: OnceLock<Histogram>,
 }
 
 impl Node {
@@ -90,13 +98,16 @@ impl Node {
             Json::Object(field) => Some((name, Field::new(field, show))),
             _ => None,
         });
+        let info = NodeInfo {
+            id: raw.id,
+            display_name,
+            component: clip(raw.component),
+        };
         Self {
             fields: fields.collect(),
-            info: NodeInfo {
-                id: raw.id,
-                display_name,
-                component: clip(raw.component),
-            },
+            origin: components::origin(&info),
+            info: Arc::new(info),
+            duration: OnceLock::new(),
             pointer: raw.pointer,
             kind,
             outputs,
@@ -105,6 +116,13 @@ impl Node {
             tool_mode,
             position,
         }
+    }
+
+    /// Where the time that it took is recorded. Bounded: only components with a native implementation run here.
+    pub(crate) fn duration(&self) -> &Histogram {
+        let component = self.kind.as_ref().map_or("unknown", |kind| kind.name());
+        self.duration
+            .get_or_init(|| metrics::histogram!(NODE_DURATION_SECONDS, "component" => component))
     }
 
     pub(crate) fn output(&self, name: &str) -> Option<&Output> {

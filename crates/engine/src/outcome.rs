@@ -1,6 +1,7 @@
 //! What a run returns: the values of its output nodes as plain JSON.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
@@ -21,7 +22,7 @@ pub(crate) struct Counts {
 pub(crate) fn collect(
     plan: &Plan,
     prepared: Prepared,
-    ended: &[Option<NodeOutput>],
+    ended: &[Option<Arc<NodeOutput>>],
     counts: Counts,
 ) -> Outcome {
     let value = |node: &NodeIdx| Some((*node, node_json(ended[*node].as_ref()?)));

@@ -75,7 +75,7 @@ pub struct Plan {
     /// Indices into `edges`, by target node.
     pub(crate) incoming: Vec<Vec<usize>>,
     /// Output names to compute, by node.
-    pub(crate) wanted: Vec<Vec<String>>,
+    pub(crate) wanted: Vec<Arc<[String]>>,
     /// Which nodes a run executes.
     pub(crate) included: Vec<bool>,
     /// Parameters before edges and tweaks, by node.
@@ -126,7 +126,10 @@ impl Plan {
 
     /// Every node, in a topological order.
     pub fn node_list(&self) -> Vec<NodeInfo> {
-        self.nodes.iter().map(|node| node.info.clone()).collect()
+        self.nodes
+            .iter()
+            .map(|node| NodeInfo::clone(&node.info))
+            .collect()
     }
 
     /// Whether this flow accepts the request. What depends on the machine it runs on (variables of the environment)

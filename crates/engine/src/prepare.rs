@@ -138,11 +138,11 @@ impl Prepared {
             retryable: false,
         })?;
         Ok(NodeCall {
-            id: found.info.id.clone(),
-            display_name: found.info.display_name.clone(),
+            node: Arc::clone(&found.info),
+            origin: Arc::clone(&found.origin),
             kind: *kind,
             params,
-            wanted: plan.wanted[node].clone(),
+            wanted: Arc::clone(&plan.wanted[node]),
         })
     }
 
@@ -153,10 +153,12 @@ impl Prepared {
         variables: &Environment,
         params: &mut Params,
     ) -> Result<(), NodeError> {
-        for name in plan.nodes[node].fields.keys() {
-            let Some(field) = self.field(plan, node, name).filter(|field| field.load_from_db) else {
+        let overrides = self.overrides.get(&node);
+        for (name, field) in &plan.nodes[node].fields {
+            let field = overrides.and_then(|fields| fields.get(name)).unwrap_or(field);
+            if !field.load_from_db {
                 continue;
-            };
+            }
             // A connected model brings its own credentials.
             if plan.is_fed(node, name) || (field.secret && plan.is_fed(node, "model")) {
                 continue;

@@ -57,25 +57,25 @@ impl fmt::Debug for Services {
 #[derive(Debug, Clone)]
 pub enum Progress {
     NodeStarted {
-        node: NodeInfo,
+        node: Arc<NodeInfo>,
     },
     Token {
-        node: String,
+        node: Arc<NodeInfo>,
         text: String,
     },
     NodeFinished {
-        node: NodeInfo,
-        output: NodeOutput,
+        node: Arc<NodeInfo>,
+        output: Arc<NodeOutput>,
         reused: bool,
         elapsed: Duration,
     },
     NodeFailed {
-        node: NodeInfo,
+        node: Arc<NodeInfo>,
         error: NodeError,
     },
     /// On a branch that was not taken.
     NodeSkipped {
-        node: NodeInfo,
+        node: Arc<NodeInfo>,
     },
 }
 
@@ -97,7 +97,7 @@ pub struct Outcome {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RunError {
     #[error("{} ({}): {error}", node.display_name, node.id)]
-    Node { node: NodeInfo, error: NodeError },
+    Node { node: Arc<NodeInfo>, error: NodeError },
     #[error("cancelled")]
     Cancelled,
     #[error(transparent)]

@@ -125,7 +125,7 @@ impl<'g> Schedule<'g> {
         let mut ended = vec![vertex];
         while let Some(vertex) = ended.pop() {
             self.open -= 1;
-            for next in self.graph.successors(vertex) {
+            for &next in self.graph.successors(vertex) {
                 match self.states[next] {
                     State::Waiting(1) if self.excluded[next] => {
                         self.states[next] = State::Skipped;

@@ -1,5 +1,7 @@
 //! What flows along an edge, and is checkpointed: Langflow's Message, Data (JSON) and DataFrame (table).
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -15,9 +17,10 @@ pub struct Message {
     pub session_id: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
-    /// Everything else Langflow carries (properties, usage, context id).
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub extra: Map<String, Json>,
+    /// Everything else Langflow carries (properties, usage, context id). Shared, because messages are copied along
+    /// every edge and seldom changed.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub extra: Arc<Map<String, Json>>,
 }
 
 /// A value on an edge. Tagged, so that a checkpoint reads back as exactly what was written.
@@ -51,11 +54,12 @@ impl Message {
             sender_name: text_of("sender_name"),
             session_id: text_of("session_id").filter(|id| !id.is_empty()),
             files: object.get("files").map(paths).unwrap_or_default(),
-            extra: Map::new(),
+            extra: Arc::default(),
         };
+        let extra = Arc::make_mut(&mut message.extra);
         const KNOWN: [&str; 5] = ["text", "sender", "sender_name", "session_id", "files"];
         for (key, value) in object.iter().filter(|(key, _)| !KNOWN.contains(&key.as_str())) {
-            message.extra.insert(key.clone(), value.clone());
+            extra.insert(key.clone(), value.clone());
         }
         message
     }
@@ -72,11 +76,15 @@ impl Message {
         );
         object.insert("files".to_owned(), self.files.clone().into());
         object.insert("error".to_owned(), false.into());
-        for (key, value) in &self.extra {
+        for (key, value) in &*self.extra {
             object.insert(key.clone(), value.clone());
         }
         object
     }
+}
+
+fn is_empty(extra: &Arc<Map<String, Json>>) -> bool {
+    extra.is_empty()
 }
 
 /// File references of a field: one or a list, each a path or an object with one.

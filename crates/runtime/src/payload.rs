@@ -17,6 +17,10 @@ const KEY_DIGITS: usize = 16;
 /// Makes a payload of `value`, storing it under `runs/{run}/{what}-{hash}` when it is too large for a row.
 /// Idempotent: the same value gives the same key.
 pub async fn seal(blob: &dyn BlobStore, run: RunId, what: &str, value: Value) -> Result<Payload, PortError> {
+    let value = match inline(value) {
+        Ok(payload) => return Ok(payload),
+        Err(value) => value,
+    };
     let text = serde_json::to_vec(&value).map_err(|error| PortError::bug(SEAL, error.to_string()))?;
     if text.len() <= INLINE_LIMIT {
         return Ok(Payload::Inline(value));
@@ -27,6 +31,33 @@ pub async fn seal(blob: &dyn BlobStore, run: RunId, what: &str, value: Value) ->
     let size = text.len() as u64;
     blob.put(&key, Bytes::from(text)).await?;
     Ok(Payload::Blob(BlobRef { key, size, sha256 }))
+}
+
+/// A payload of a value that certainly fits into a row, without writing its JSON to see; any other value comes back.
+pub fn inline(value: Value) -> Result<Payload, Value> {
+    if most(&value) <= INLINE_LIMIT {
+        Ok(Payload::Inline(value))
+    } else {
+        Err(value)
+    }
+}
+
+/// At least as many bytes as the JSON of a value has.
+fn most(value: &Value) -> usize {
+    // A control character is written as \u001f; two quotes, a comma or colon.
+    let text = |text: &str| text.len() * 6 + 3;
+    match value {
+        Value::Null | Value::Bool(_) => 6,
+        Value::Number(_) => 32,
+        Value::String(string) => text(string),
+        Value::Array(items) => items.iter().map(most).sum::<usize>() + 3,
+        Value::Object(map) => {
+            map.iter()
+                .map(|(key, value)| text(key) + most(value))
+                .sum::<usize>()
+                + 3
+        }
+    }
 }
 
 /// Reads a payload back and checks that it is what was written.
@@ -80,5 +111,46 @@ fn segment(what: &str) -> String {
         "payload".to_owned()
     } else {
         segment
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[\\x00-\\x1f\"é\u{2028}a]{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            let key = "[\\x00-\\x1f\"é]{0,3}";
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::vec((key, inner), 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_json_is_longer_than_reckoned(value in value()) {
+            prop_assert!(value.to_string().len() <= most(&value));
+        }
+    }
+
+    #[test]
+    fn what_may_be_too_large_comes_back() {
+        let long = json!("x".repeat(INLINE_LIMIT / 2));
+        assert_eq!(inline(long.clone()), Err(long));
+        assert_eq!(inline(json!({ "a": 1 })), Ok(Payload::Inline(json!({ "a": 1 }))));
     }
 }

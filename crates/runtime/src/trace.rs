@@ -47,6 +47,9 @@ pub fn parse(headers: &http::HeaderMap) -> Option<TraceContext> {
 
 /// Makes `span` a child of `context` where traces are exported; without an exporter nothing happens.
 pub fn set_parent(span: &tracing::Span, context: &TraceContext) {
+    if span.is_disabled() {
+        return;
+    }
     let mut carrier = HashMap::from([(TRACEPARENT.to_owned(), context.traceparent.clone())]);
     if let Some(state) = &context.tracestate {
         carrier.insert(TRACESTATE.to_owned(), state.clone());

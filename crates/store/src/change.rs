@@ -55,6 +55,7 @@ struct Ended<'a> {
 }
 
 fn event(at: Timestamp, kind: EventKind, data: Value) -> NewEvent {
+    let data = data.into();
     NewEvent { kind, at, data }
 }
 

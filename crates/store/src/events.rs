@@ -1,8 +1,7 @@
 //! Events as rows: one row an append, holding all its events as one JSON text.
 
-use flowfleet_core::{EventKind, NewEvent, RunEvent, RunId};
+use flowfleet_core::{EventData, EventKind, NewEvent, RunEvent, RunId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::error::Error;
 use crate::value::{Id, Time};
@@ -12,8 +11,8 @@ use crate::value::{Id, Time};
 struct Stored {
     k: EventKind,
     t: i64,
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    d: Value,
+    #[serde(default, skip_serializing_if = "EventData::is_null")]
+    d: EventData,
 }
 
 /// One row of `run_events`.
@@ -136,7 +135,7 @@ mod tests {
             let mut rows = Vec::new();
             for size in sizes {
                 let new = vec![
-                    NewEvent { kind: EventKind::NodeStarted, at: jiff::Timestamp::now(), data: Value::Null };
+                    NewEvent { kind: EventKind::NodeStarted, at: jiff::Timestamp::now(), data: EventData::default() };
                     size
                 ];
                 let last = all.len() as u64;

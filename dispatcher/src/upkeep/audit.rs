@@ -191,7 +191,7 @@ mod tests {
 
     use async_trait::async_trait;
     use flowfleet_core::history::{RunHistory, Stray};
-    use flowfleet_core::{EventKind, RunEvent, RunState};
+    use flowfleet_core::{EventData, EventKind, RunEvent, RunState};
 
     use super::*;
 
@@ -273,7 +273,7 @@ mod tests {
             seq: history.last_seq,
             kind,
             at: Timestamp::now(),
-            data: serde_json::Value::Null,
+            data: EventData::default(),
         });
     }
 

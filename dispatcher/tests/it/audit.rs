@@ -34,7 +34,7 @@ async fn a_violation_shows_in_the_metrics_while_the_fleet_works() {
     let event = NewEvent {
         kind: EventKind::NodeFinished,
         at: jiff::Timestamp::now(),
-        data: json!({"node": "a"}),
+        data: json!({"node": "a"}).into(),
     };
     let progress = Progress {
         lease: claimed.lease,

@@ -63,7 +63,7 @@ async fn progress(server: &Server, lease: Lease, nodes: &[&str]) -> Vec<RunEvent
     let events = nodes.iter().map(|node| NewEvent {
         kind: EventKind::NodeFinished,
         at: jiff::Timestamp::now(),
-        data: json!({"node": node}),
+        data: json!({"node": node}).into(),
     });
     let read = server.store.histories_of(&[lease.run]).await.unwrap();
     let progress = Progress {

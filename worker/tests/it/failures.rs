@@ -109,7 +109,7 @@ async fn a_failed_attempt_is_retried_and_finished_nodes_are_not_repeated() {
     assert_eq!(view.attempts[1].nodes_reused, 2, "chat input and the first model");
     assert!(view.usage.output_tokens > 0);
     let failed = rig.event(id, EventKind::NodeFailed, 1).await;
-    assert_eq!(failed.data["node"], "LanguageModelComponent-2");
+    assert_eq!(failed.data.value()["node"], "LanguageModelComponent-2");
     let finished: Vec<_> = rig.events(id).await;
     let finished = finished
         .iter()

@@ -43,9 +43,9 @@ async fn a_run_from_queue_to_result() {
         kinds,
         [&[RunQueued, RunStarted][..], &node, &node, &node, &[RunSucceeded]].concat()
     );
-    assert_eq!(events[3].data["node"], "ChatInput-1");
-    assert_eq!(events[3].data["preview"], "one two three four five six");
-    assert!(events[5].data["elapsed_s"].as_f64().unwrap() > 0.0);
+    assert_eq!(events[3].data.value()["node"], "ChatInput-1");
+    assert_eq!(events[3].data.value()["preview"], "one two three four five six");
+    assert!(events[5].data.value()["elapsed_s"].as_f64().unwrap() > 0.0);
 
     // Listeners saw the stored events of the worker in order, and tokens that make up the answer.
     let (mut seqs, mut text) = (Vec::new(), String::new());

@@ -16,7 +16,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_millis(200);
 
 pub(crate) fn event(run: RunId, seq: u64) -> RunEvent {
-    let data = serde_json::json!({"text": "ä\n", "n": seq});
+    let data = serde_json::json!({"text": "ä\n", "n": seq}).into();
     RunEvent {
         run,
         seq,

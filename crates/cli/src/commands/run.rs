@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args as ClapArgs;
 use flowfleet_core::RunId;
 use flowfleet_engine::{
-    CompileLimits, EngineKind, InputType, OutputType, Plan, Progress, Request, RunError, Services,
+    CompileLimits, EngineKind, InputType, NodeInfo, OutputType, Plan, Progress, Request, RunError, Services,
     Value as NodeValue,
 };
 use serde_json::Value;
@@ -225,14 +225,15 @@ fn refused(error: &RunError) -> Failure {
 
 /// Writes nodes and streamed text as they come.
 async fn print(mut receiver: mpsc::UnboundedReceiver<Progress>, term: Term) {
-    let mut streaming: Option<String> = None;
+    let mut streaming: Option<Arc<NodeInfo>> = None;
     while let Some(progress) = receiver.recv().await {
         if let Progress::Token { node, text } = progress {
-            if streaming.as_deref() != Some(&node) {
+            if streaming.as_ref() != Some(&node) {
                 let line_end = if streaming.is_some() { "\n" } else { "" };
                 term.note_raw(&format!(
-                    "{line_end}  {} {node} » ",
-                    term.paint_err("…", Paint::Dim)
+                    "{line_end}  {} {} » ",
+                    term.paint_err("…", Paint::Dim),
+                    node.id
                 ));
                 streaming = Some(node);
             }

@@ -140,7 +140,7 @@ impl Fleet {
         let event = |kind| NewEvent {
             kind,
             at: jiff::Timestamp::now(),
-            data: json!({"node": "a"}),
+            data: json!({"node": "a"}).into(),
         };
         self.runtime.block_on(async {
             let ttl = Duration::from_secs(600);

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::{Invariant, RunHistory};
 use crate::event::EventKind;
 
@@ -17,31 +19,31 @@ struct Seen {
 }
 
 pub(super) fn check(history: &RunHistory, found: &mut Vec<(Invariant, String)>) {
-    let (mut epoch, mut nodes) = (0, BTreeMap::<&str, Seen>::new());
+    let (mut epoch, mut nodes) = (0, BTreeMap::<String, Seen>::new());
     for event in &history.events {
-        let node = event.data.get("node").and_then(serde_json::Value::as_str);
-        match (event.kind, node) {
-            (EventKind::RunStarted, _) => epoch += 1,
-            (EventKind::NodeStarted, Some(node)) => {
-                started(node, epoch, nodes.entry(node).or_default(), found);
+        let step = match event.kind {
+            EventKind::RunStarted => {
+                epoch += 1;
+                continue;
             }
-            (EventKind::NodeFinished, Some(node)) => {
-                finished(node, epoch, nodes.entry(node).or_default(), found);
-            }
-            (EventKind::NodeFailed, Some(node)) => {
-                failed(node, epoch, nodes.entry(node).or_default(), found);
-            }
-            (EventKind::NodeStarted | EventKind::NodeFinished | EventKind::NodeFailed, None) => found.push((
+            EventKind::NodeStarted => started,
+            EventKind::NodeFinished => finished,
+            EventKind::NodeFailed => failed,
+            _ => continue,
+        };
+        if let Some(Value::String(node)) = event.data.get("node") {
+            step(&node, epoch, nodes.entry(node.clone()).or_default(), found);
+        } else {
+            found.push((
                 Invariant::Readable,
                 format!("event {} is {} and names no node", event.seq, event.kind.as_str()),
-            )),
-            _ => {}
+            ));
         }
     }
     let done = nodes
         .iter()
         .filter(|(_, seen)| seen.finished.is_some())
-        .map(|(node, _)| *node);
+        .map(|(node, _)| node.as_str());
     checkpoints(history, &done.collect(), found);
 }
 

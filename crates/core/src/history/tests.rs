@@ -30,7 +30,7 @@ fn append(history: &mut RunHistory, kind: EventKind, data: serde_json::Value) {
         seq,
         kind,
         at: NOW,
-        data,
+        data: data.into(),
     });
 }
 
@@ -420,7 +420,9 @@ fn mutate(history: &mut RunHistory, mutation: Mutation) -> Option<Invariant> {
                 .iter()
                 .filter(|e| e.kind == EventKind::NodeFinished)
                 .collect();
-            let name = names[within(n, names.len())?].data["node"].as_str()?.to_owned();
+            let name = names[within(n, names.len())?].data.value()["node"]
+                .as_str()?
+                .to_owned();
             node(history, EventKind::NodeStarted, &name);
             node(history, EventKind::NodeFinished, &name);
             Some(Invariant::NodeNotRerun)

@@ -109,7 +109,7 @@ impl Timeline {
             EventKind::RunStarted => {
                 self.epoch += 1;
                 self.attempt = self.failures + 1;
-                let said = event.data.get("attempt").and_then(serde_json::Value::as_u64);
+                let said = event.data.get("attempt").and_then(|said| said.as_u64());
                 if said != Some(u64::from(self.attempt)) {
                     let said = said.map_or_else(|| "none".to_owned(), |n| n.to_string());
                     self.faults.push((

@@ -105,7 +105,7 @@ impl Walk {
             seq: self.history.last_seq,
             kind,
             at: START,
-            data,
+            data: data.into(),
         });
     }
 

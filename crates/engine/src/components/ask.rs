@@ -26,7 +26,7 @@ pub(super) fn check_outputs(call: &NodeCall) -> Result<(), NodeError> {
             "output_unsupported",
             format!(
                 "{}: the model itself cannot be handed to another node here; connect its response",
-                call.display_name
+                call.node.display_name
             ),
         ));
     }
@@ -72,7 +72,7 @@ fn messages(call: &NodeCall, model: &str) -> Result<Vec<Json>, NodeError> {
             "field_required",
             format!(
                 "field input_value of {} has no value: the message for the model is empty",
-                call.display_name
+                call.node.display_name
             ),
         ));
     }
@@ -92,7 +92,7 @@ fn messages(call: &NodeCall, model: &str) -> Result<Vec<Json>, NodeError> {
                 "files_unsupported",
                 format!(
                     "{}: files cannot be passed to a model here yet; send text only",
-                    call.display_name
+                    call.node.display_name
                 ),
             ));
         }

@@ -1,5 +1,7 @@
 //! Chat Input: the request's text as a message from the user.
 
+use std::sync::Arc;
+
 use super::{params, single};
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput};
 use crate::value::{Message, paths};
@@ -20,7 +22,7 @@ pub(super) fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, Node
     };
     let context = params::text(call, "context_id", "")?;
     if !context.is_empty() {
-        message.extra.insert("context_id".to_owned(), context.into());
+        Arc::make_mut(&mut message.extra).insert("context_id".to_owned(), context.into());
     }
     Ok(single(call, "message", message))
 }

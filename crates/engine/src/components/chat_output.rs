@@ -1,5 +1,7 @@
 //! Chat Output: whatever it is given as a message of the machine.
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
 
 use super::convert::to_text;
@@ -15,7 +17,7 @@ pub(super) fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, Node
                 "field_required",
                 format!(
                     "field input_value of {} has no value: connect it to another node",
-                    call.display_name
+                    call.node.display_name
                 ),
             ));
         }
@@ -42,14 +44,13 @@ pub(super) fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, Node
     .flatten()
     .find(|session| !session.is_empty());
     let context = params::text(call, "context_id", "")?;
+    let extra = Arc::make_mut(&mut message.extra);
     if context.is_empty() {
-        message.extra.shift_remove("context_id");
+        extra.shift_remove("context_id");
     } else {
-        message.extra.insert("context_id".to_owned(), context.into());
+        extra.insert("context_id".to_owned(), context.into());
     }
-    message
-        .extra
-        .insert("flow_id".to_owned(), ctx.flow_id.clone().into());
+    extra.insert("flow_id".to_owned(), ctx.flow_id.clone().into());
     let mut output = NodeOutput::default();
     if wants(call, "message") {
         output
@@ -142,9 +143,7 @@ mod tests {
         for (node, files) in [("ChatInput-x", 0), ("Router-x", 1)] {
             let mut given = Message::of("x");
             given.files = vec!["a.png".to_owned()];
-            given
-                .extra
-                .insert("properties".to_owned(), json!({"source": {"id": node}}));
+            Arc::make_mut(&mut given.extra).insert("properties".to_owned(), json!({"source": {"id": node}}));
             let message = message_of(&[("input_value", edge(given))]).unwrap();
             assert_eq!(message.files.len(), files, "{node}");
             assert_eq!(message.extra["properties"]["source"]["id"], node);

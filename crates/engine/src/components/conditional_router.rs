@@ -109,7 +109,7 @@ fn evaluate(
                 "regex_unsupported",
                 format!(
                     "the regular expression of {} cannot be used here: {detail}",
-                    call.display_name
+                    call.node.display_name
                 ),
             )),
         };
@@ -268,7 +268,7 @@ mod tests {
         ] {
             let params = [("input_text", field(input)), ("match_text", field("yes"))];
             let mut call = call(Kind::ConditionalRouter, &params);
-            call.wanted = vec![wanted.to_owned()];
+            call.wanted = vec![wanted.to_owned()].into();
             let output = run(&call).unwrap();
             assert_eq!(output.values.keys().collect::<Vec<_>>(), [wanted]);
             assert_eq!(output.stopped, [stopped], "{wanted} {input}");

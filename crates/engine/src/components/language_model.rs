@@ -16,7 +16,7 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
             format!(
                 "{} asks for provider {:?}: only OpenAI and servers that speak its protocol are supported; choose \
                  provider OpenAI and set OPENAI_BASE_URL to the server",
-                call.display_name, selection.provider
+                call.node.display_name, selection.provider
             ),
         ));
     }
@@ -61,7 +61,7 @@ impl Selection {
                 "field_required",
                 format!(
                     "field model of {} {what}: select a model and its provider",
-                    call.display_name
+                    call.node.display_name
                 ),
             )
         };
@@ -72,7 +72,7 @@ impl Selection {
                     "output_unsupported",
                     format!(
                         "{}: a connected model cannot be used here; select one in the node",
-                        call.display_name
+                        call.node.display_name
                     ),
                 ));
             }
@@ -205,7 +205,7 @@ mod tests {
             ("system_message", field("be brief")),
         ];
         let mut call = call(Kind::LanguageModel, &params);
-        call.wanted = vec!["text_output".to_owned()];
+        call.wanted = vec!["text_output".to_owned()].into();
         let output = run(&call, &ctx).await.unwrap();
         assert_eq!(text_of(&output, "text_output"), "echo: hello there");
         assert_eq!(output.values.len(), 1);
@@ -270,7 +270,7 @@ mod tests {
             Kind::LanguageModel,
             &[model("OpenAI"), ("input_value", field("x"))],
         );
-        only_model.wanted = vec!["model_output".to_owned()];
+        only_model.wanted = vec!["model_output".to_owned()].into();
         assert_eq!(
             run(&only_model, &ctx).await.unwrap_err().code,
             "output_unsupported"

@@ -18,9 +18,12 @@ mod table;
 mod text_input;
 mod text_output;
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value as Json, json};
 
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput};
+use crate::plan::NodeInfo;
 use crate::value::{Message, Value};
 
 /// Runs one node once.
@@ -56,19 +59,33 @@ fn single(call: &NodeCall, name: &str, message: Message) -> NodeOutput {
 
 /// Notes on a message which node made it, where Langflow's chat output says so: `properties.source`.
 fn from_node(call: &NodeCall, mut message: Message, model: Option<&str>) -> Message {
-    let source = json!({
-        "id": call.id,
-        "display_name": call.display_name,
-        "source": model.unwrap_or(&call.display_name),
-    });
-    properties(&mut message).insert("source".to_owned(), source);
+    if model.is_none() && message.extra.is_empty() {
+        message.extra = Arc::clone(&call.origin);
+    } else {
+        let source = source(&call.node, model);
+        properties(&mut message).insert("source".to_owned(), source);
+    }
     message
+}
+
+/// What says of a message that this node made it, when nothing else is said: the same in every run.
+pub(crate) fn origin(node: &NodeInfo) -> Arc<Map<String, Json>> {
+    let mut message = Message::default();
+    properties(&mut message).insert("source".to_owned(), source(node, None));
+    message.extra
+}
+
+fn source(node: &NodeInfo, model: Option<&str>) -> Json {
+    json!({
+        "id": node.id,
+        "display_name": node.display_name,
+        "source": model.unwrap_or(&node.display_name),
+    })
 }
 
 /// A message's `properties`, made if it has none.
 fn properties(message: &mut Message) -> &mut Map<String, Json> {
-    let entry = message
-        .extra
+    let entry = Arc::make_mut(&mut message.extra)
         .entry("properties")
         .or_insert_with(|| Json::Object(Map::new()));
     if !entry.is_object() {
@@ -89,14 +106,25 @@ pub(crate) mod testing {
 
     use tokio_util::sync::CancellationToken;
 
-    use crate::component::{Kind, NodeCall, NodeContext, Param, Params};
+    use crate::component::{Kind, NodeCall, NodeContext, Param, Params, RunContext};
     use crate::model::Http;
+    use crate::plan::NodeInfo;
+    use crate::run::Progress;
     use crate::value::Value;
 
+    fn info(name: &str) -> Arc<NodeInfo> {
+        Arc::new(NodeInfo {
+            id: format!("{name}-1"),
+            display_name: name.to_owned(),
+            component: name.to_owned(),
+        })
+    }
+
     pub(crate) fn call(kind: Kind, params: &[(&str, Param)]) -> NodeCall {
+        let node = info(kind.name());
         NodeCall {
-            id: format!("{kind:?}-1"),
-            display_name: format!("{kind:?}"),
+            origin: super::origin(&node),
+            node,
             kind,
             params: Params::over(&Arc::new(
                 params
@@ -104,7 +132,7 @@ pub(crate) mod testing {
                     .map(|(name, param)| ((*name).to_owned(), param.clone()))
                     .collect(),
             )),
-            wanted: Vec::new(),
+            wanted: Arc::default(),
         }
     }
 
@@ -124,7 +152,7 @@ pub(crate) mod testing {
             .collect();
         let tokens = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&tokens);
-        let ctx = NodeContext {
+        let run = RunContext {
             http: Http::new().unwrap(),
             run_id: "run".to_owned(),
             session_id: "session".to_owned(),
@@ -132,8 +160,16 @@ pub(crate) mod testing {
             variables: Arc::new(move |name| known.get(name).cloned()),
             environment: Arc::new(|_| None),
             model: Arc::default(),
-            on_token: Arc::new(move |token| seen.lock().unwrap().push(token.to_owned())),
+            on_progress: Arc::new(move |progress| {
+                if let Progress::Token { text, .. } = progress {
+                    seen.lock().unwrap().push(text);
+                }
+            }),
             cancel: CancellationToken::new(),
+        };
+        let ctx = NodeContext {
+            run: Arc::new(run),
+            node: info("Node"),
         };
         (ctx, tokens)
     }

@@ -10,7 +10,7 @@ use crate::value::{Message, Value};
 fn invalid(call: &NodeCall, field: &str, detail: &str) -> NodeError {
     NodeError::permanent(
         "field_invalid",
-        format!("field {field} of {}: {detail}", call.display_name),
+        format!("field {field} of {}: {detail}", call.node.display_name),
     )
 }
 

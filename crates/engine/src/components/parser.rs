@@ -24,7 +24,7 @@ fn inputs(call: &NodeCall) -> Result<Vec<Value>, NodeError> {
             "field_required",
             format!(
                 "field input_data of {} has no value: connect it to another node",
-                call.display_name
+                call.node.display_name
             ),
         )),
         Some(Param::Field(value)) => Ok(vec![Value::Json(value.clone())]),
@@ -115,7 +115,7 @@ fn unsupported(call: &NodeCall, value: &Value) -> NodeError {
         format!(
             "field input_data of {}: a template needs data, a list of data or one table, but is given {}; \
              mode Stringify takes any value",
-            call.display_name,
+            call.node.display_name,
             value.type_name()
         ),
     )

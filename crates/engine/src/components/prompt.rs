@@ -17,7 +17,7 @@ pub(super) fn run(call: &NodeCall) -> Result<NodeOutput, NodeError> {
             "field_invalid",
             format!(
                 "variable {name} of {} is given a table: use a Parser first",
-                call.display_name
+                call.node.display_name
             ),
         ));
     }
@@ -73,7 +73,10 @@ pub(super) fn explain(call: &NodeCall, error: &TemplateError) -> NodeError {
         TemplateError::TooLong => "template_too_long",
         TemplateError::Syntax(_) | TemplateError::Value { .. } => "template_invalid",
     };
-    NodeError::permanent(code, format!("the template of {}: {error}", call.display_name))
+    NodeError::permanent(
+        code,
+        format!("the template of {}: {error}", call.node.display_name),
+    )
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ mod tests {
     #[test]
     fn an_unwanted_output_is_not_computed() {
         let mut call = call(Kind::TextOutput, &[]);
-        call.wanted = vec!["other".to_owned()];
+        call.wanted = vec!["other".to_owned()].into();
         assert!(run(&call).unwrap().values.is_empty());
     }
 }

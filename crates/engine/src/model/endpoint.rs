@@ -203,8 +203,9 @@ mod tests {
     /// An operator who set a base URL and listed these hosts.
     fn operated(base: &'static str, hosts: &[&str], variables: &[(&str, &str)]) -> NodeContext {
         let (mut ctx, _) = context(variables);
-        ctx.environment = Arc::new(move |name| (name == "OPENAI_BASE_URL").then(|| base.to_owned()));
-        ctx.model = Arc::new(ModelSettings {
+        let run = Arc::make_mut(&mut ctx.run);
+        run.environment = Arc::new(move |name| (name == "OPENAI_BASE_URL").then(|| base.to_owned()));
+        run.model = Arc::new(ModelSettings {
             hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
             ..ModelSettings::default()
         });

@@ -46,7 +46,7 @@ pub(crate) struct Reply {
     pub usage: Usage,
 }
 
-/// Asks, and asks again while that can help. Text is passed to `ctx.on_token` as it arrives.
+/// Asks, and asks again while that can help. Text is passed to `ctx.token` as it arrives.
 pub(crate) async fn chat(ctx: &NodeContext, chat: &Chat, settings: &CallLimits) -> Result<Reply, NodeError> {
     let asked = async {
         tokio::select! {
@@ -164,12 +164,12 @@ async fn exchange(
                 .starts_with("text/event-stream")
         });
     if streamed {
-        stream::read(response, settings, &*ctx.on_token).await
+        stream::read(response, settings, &|text| ctx.token(text)).await
     } else {
         let bytes = stream::read_all(response, settings.idle, stream::MAX_RESPONSE_BYTES).await?;
         let reply = wire::whole(&bytes)?;
         if !reply.text.is_empty() {
-            (ctx.on_token)(&reply.text);
+            ctx.token(&reply.text);
         }
         Ok(reply)
     }

@@ -111,7 +111,7 @@ impl Runner {
         };
         for progress in seen.lock().unwrap().drain(..) {
             match progress {
-                Progress::NodeStarted { node } => ran.started.push(node.id),
+                Progress::NodeStarted { node } => ran.started.push(node.id.clone()),
                 Progress::Token { text, .. } => ran.tokens.push_str(&text),
                 Progress::NodeFinished {
                     node, output, reused, ..
@@ -120,13 +120,15 @@ impl Runner {
                         ran.reused.push(node.id.clone());
                     }
                     assert!(
-                        ran.finished.insert(node.id.clone(), output).is_none(),
+                        ran.finished
+                            .insert(node.id.clone(), NodeOutput::clone(&output))
+                            .is_none(),
                         "{} ended twice",
                         node.id
                     );
                 }
-                Progress::NodeFailed { node, .. } => ran.failed.push(node.id),
-                Progress::NodeSkipped { node } => ran.skipped.push(node.id),
+                Progress::NodeFailed { node, .. } => ran.failed.push(node.id.clone()),
+                Progress::NodeSkipped { node } => ran.skipped.push(node.id.clone()),
             }
         }
         ran

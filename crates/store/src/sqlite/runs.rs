@@ -7,7 +7,7 @@ use flowfleet_core::port::{
     CancelOutcome, Page, Result as PortResult, RunFilter, RunStore, Submission, UsedKey,
 };
 use flowfleet_core::run::{NewRun, RunView};
-use flowfleet_core::{EventKind, NewEvent, RunEvent, RunId, RunState, Tenant};
+use flowfleet_core::{EventData, EventKind, NewEvent, RunEvent, RunId, RunState, Tenant};
 use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::QueryBuilder;
@@ -345,7 +345,7 @@ fn scheduled_event(run: RunId, now: Time) -> Result<Option<events::EventRow>, Er
     let event = NewEvent {
         kind: EventKind::RunScheduled,
         at: now.stamp(),
-        data: serde_json::Value::Null,
+        data: EventData::default(),
     };
     events::to_row(&events::sequence(run, 0, vec![event]))
 }

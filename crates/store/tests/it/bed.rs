@@ -123,7 +123,7 @@ pub(crate) fn node_event(kind: EventKind, node: &str) -> NewEvent {
     NewEvent {
         kind,
         at: jiff::Timestamp::now(),
-        data: json!({ "node": node }),
+        data: json!({ "node": node }).into(),
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) async fn a_lost_worker_is_not_a_failure(bed: Bed) {
     })
     .await;
     assert_eq!(kinds(&events), ["run.interrupted", "run.queued"]);
-    assert_eq!(events[0].data["reason"], json!("worker_lost"));
+    assert_eq!(events[0].data.value()["reason"], json!("worker_lost"));
     assert_eq!(outbox.envelopes[0].message.run, run);
     let view = bed.get(run).await;
     assert_eq!(
@@ -61,7 +61,7 @@ pub(crate) async fn too_many_fail_the_run(bed: Bed) {
     let events = bed.events(run).await;
     let last = events.last().unwrap();
     assert_eq!(
-        (last.kind, &last.data["error"]["code"]),
+        (last.kind, &last.data.value()["error"]["code"]),
         (EventKind::RunFailed, &json!("too_many_interruptions"))
     );
     assert!(bed.try_claim(run, TTL).await.is_none());
@@ -76,8 +76,8 @@ pub(crate) async fn the_second_asks_for_on_demand(bed: Bed) {
         assert_eq!(outbox.unwrap().envelopes[0].message.run, run);
         let events = applied(&answers);
         assert_eq!(kinds(&events), ["run.interrupted", "run.queued"]);
-        assert_eq!(events[0].data["on_demand"], json!(on_demand));
-        assert_eq!(events[0].data["reason"], json!("interrupted"));
+        assert_eq!(events[0].data.value()["on_demand"], json!(on_demand));
+        assert_eq!(events[0].data.value()["reason"], json!("interrupted"));
     }
 }
 

@@ -234,7 +234,10 @@ pub(crate) async fn a_repeated_checkpoint_changes_nothing(bed: Bed) {
     assert_eq!(write(slice::from_ref(&a)).await, first, "long after");
     assert_eq!((bed.get(run).await, bed.events(run).await), before);
     assert_eq!(before.1[2..4], applied(&first));
-    let nodes: Vec<_> = before.1[2..].iter().map(|e| e.data["node"].clone()).collect();
+    let nodes: Vec<_> = before.1[2..]
+        .iter()
+        .map(|e| e.data.value()["node"].clone())
+        .collect();
     assert_eq!(nodes, ["a", "a", "b", "b", "c", "c"]);
 
     bed.store
@@ -293,8 +296,9 @@ pub(crate) async fn a_retry_waits_and_then_counts(bed: Bed) {
     assert_eq!(outbox, None);
     let events = applied(&answers);
     assert_eq!(kinds(&events), ["node.failed", "run.retrying"]);
+    let retrying = events[1].data.value();
     assert_eq!(
-        (&events[1].data["delay_s"], &events[1].data["error"]["code"]),
+        (&retrying["delay_s"], &retrying["error"]["code"]),
         (&json!(3600.0), &json!("model_timeout"))
     );
     let view = bed.get(run).await;

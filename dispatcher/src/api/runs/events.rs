@@ -7,7 +7,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use flowfleet_core::{EventData, EventKind};
 use futures::stream;
+use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::json;
 
 use super::follow::{Followed, Follower};
@@ -104,20 +107,37 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     })
 }
 
+/// A stored event as a client sees it.
+#[derive(Serialize)]
+struct Told<'a> {
+    run: &'a str,
+    seq: u64,
+    event: EventKind,
+    at: Timestamp,
+    data: &'a EventData,
+}
+
+impl Told<'_> {
+    fn json(&self) -> String {
+        // Nothing in it can fail to be written.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
 fn shown(run: &str, followed: Followed) -> Event {
     match followed {
         Followed::Event(event) => Event::default()
             .id(event.seq.to_string())
             .event(event.kind.as_str())
             .data(
-                json!({
-                    "run": run,
-                    "seq": event.seq,
-                    "event": event.kind.as_str(),
-                    "at": event.at,
-                    "data": event.data,
-                })
-                .to_string(),
+                Told {
+                    run,
+                    seq: event.seq,
+                    event: event.kind,
+                    at: event.at,
+                    data: &event.data,
+                }
+                .json(),
             ),
         Followed::Token { node, text } => Event::default().event("node.token").data(
             json!({"run": run, "event": "node.token", "data": {"node": node, "text": text}}).to_string(),

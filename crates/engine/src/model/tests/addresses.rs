@@ -25,13 +25,13 @@ fn at(address: &str) -> SocketAddr {
 
 async fn asked_by_name(name: &str, port: u16, hosts: &[&str]) -> Result<Reply, NodeError> {
     let (mut ctx, _) = context(&[]);
-    ctx.http = Http::resolving(Names(vec![
+    Arc::make_mut(&mut ctx.run).http = Http::resolving(Names(vec![
         ("metadata.test", vec![at("169.254.169.254"), at("fd00:ec2::254")]),
         ("local.test", vec![at("fe80::1")]),
         ("mapped.test", vec![at("::ffff:169.254.170.2")]),
         ("mixed.test", vec![at("169.254.169.254"), at("127.0.0.1")]),
     ]));
-    ctx.model = Arc::new(ModelSettings {
+    Arc::make_mut(&mut ctx.run).model = Arc::new(ModelSettings {
         hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
         ..ModelSettings::default()
     });
