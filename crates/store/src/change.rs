@@ -11,10 +11,11 @@ use flowfleet_core::run::{
     apply,
 };
 use flowfleet_core::{
-    EventKind, Lease, NewEvent, Payload, Priority, QueueName, RunEvent, RunId, RunMessage, RunState,
-    TraceContext, WorkerId, lease,
+    EventData, EventKind, Lease, NewEvent, Payload, Priority, QueueName, RunEvent, RunId, RunMessage,
+    RunState, TraceContext, WorkerId, lease,
 };
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::batch::{Append, AttemptRow, Batch, CheckpointRow, RunUpdate, int, long};
@@ -54,7 +55,7 @@ struct Ended<'a> {
     answer: Option<(&'a Payload, &'a Payload)>,
 }
 
-fn event(at: Timestamp, kind: EventKind, data: Value) -> NewEvent {
+fn event(at: Timestamp, kind: EventKind, data: impl Into<EventData>) -> NewEvent {
     let data = data.into();
     NewEvent { kind, at, data }
 }
@@ -95,12 +96,20 @@ pub(crate) fn ended_as(finish: &Finish) -> (EndedBecause, EventKind) {
 }
 
 /// What the last event of a run says.
-pub(crate) fn ending_data(finish: &Finish) -> Result<Value, Error> {
-    let mut data = json!({ "attempt": finish.lease.attempt, "usage": finish.usage });
-    if let Some(error) = &finish.error {
-        data["error"] = serde_json::to_value(error)?;
-    }
-    Ok(data)
+#[derive(Serialize)]
+struct EndingData<'a> {
+    attempt: u32,
+    usage: Usage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a RunError>,
+}
+
+pub(crate) fn ending_data(finish: &Finish) -> Result<EventData, Error> {
+    Ok(EventData::of(&EndingData {
+        attempt: finish.lease.attempt,
+        usage: finish.usage,
+        error: finish.error.as_ref(),
+    })?)
 }
 
 impl Locked {

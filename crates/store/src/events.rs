@@ -65,16 +65,16 @@ pub(crate) fn to_text(events: &[RunEvent]) -> Result<String, Error> {
 }
 
 /// Events as a column whose statement adds the time of the last one, its own, and the brackets that close.
-pub(crate) fn to_open_text(before: &[RunEvent], last: EventKind, data: &Value) -> Result<String, Error> {
+pub(crate) fn to_open_text(before: &[RunEvent], last: EventKind, data: &EventData) -> Result<String, Error> {
     let mut text = to_text(before)?;
     text.pop();
     if !before.is_empty() {
         text.push(',');
     }
-    text.push_str(&serde_json::to_string(
-        &serde_json::json!({ "k": last, "d": data }),
-    )?);
-    text.pop();
+    text.push_str("{\"k\":\"");
+    text.push_str(last.as_str());
+    text.push_str("\",\"d\":");
+    text.push_str(data.text());
     text.push_str(",\"t\":");
     Ok(text)
 }

@@ -1,11 +1,11 @@
 //! Ends of runs as they nearly always come: under a lease that holds, from a worker that knows the last event. Then
 //! everything that is written is known before the row is read, and one statement does it all. Others go the long way.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use flowfleet_core::port::Fenced;
 use flowfleet_core::run::{Event, Finish, apply};
-use flowfleet_core::{NewEvent, RunId, RunState};
+use flowfleet_core::{EventData, EventKind, RunEvent, RunId, RunState};
 
 use super::Postgres;
 use super::write::column;
@@ -57,8 +57,10 @@ struct EndRow<'a> {
     finish: &'a Finish,
     state: &'static str,
     because: &'static str,
-    /// The final event and those before it.
-    count: usize,
+    before: Vec<RunEvent>,
+    last: EventKind,
+    data: EventData,
+    /// Those before and the last one.
     events: String,
     error: Option<String>,
     output: String,
@@ -70,18 +72,34 @@ impl<'a> EndRow<'a> {
         let Ok(state) = apply(RunState::Running, Event::Finished(finish.ending)) else {
             return Ok(None);
         };
-        let (because, kind) = ended_as(finish);
+        let (because, last) = ended_as(finish);
         let before = events::sequence(finish.lease.run, finish.after_seq, finish.events.clone());
+        let data = ending_data(finish)?;
         Ok(Some(Self {
             finish,
             state: state.as_str(),
             because: because.as_str(),
-            count: before.len() + 1,
-            events: events::to_open_text(&before, kind, &ending_data(finish)?)?,
+            events: events::to_open_text(&before, last, &data)?,
+            before,
+            last,
+            data,
             error: finish.error.as_ref().map(serde_json::to_string).transpose()?,
             output: serde_json::to_string(&finish.output)?,
             outputs: serde_json::to_string(&finish.outputs)?,
         }))
+    }
+
+    /// The events as they are, now that the time of the last one is known.
+    fn written(self, at: Time) -> Fenced {
+        let mut events = self.before;
+        events.push(RunEvent {
+            run: self.finish.lease.run,
+            seq: self.finish.after_seq + events.len() as u64 + 1,
+            kind: self.last,
+            at: at.stamp(),
+            data: self.data,
+        });
+        Fenced::Applied { events }
     }
 }
 
@@ -100,7 +118,7 @@ impl Postgres {
             .bind(column(&rows, |r| long(r.finish.after_seq)))
             .bind(column(&rows, |r| r.state))
             .bind(column(&rows, |r| r.because))
-            .bind(column(&rows, |r| int(r.count)))
+            .bind(column(&rows, |r| int(r.before.len() + 1)))
             .bind(column(&rows, |r| r.events.as_str()))
             .bind(column(&rows, |r| int(r.finish.nodes_reused)))
             .bind(column(&rows, |r| r.error.as_deref()))
@@ -110,24 +128,17 @@ impl Postgres {
             .bind(column(&rows, |r| long(r.finish.usage.output_tokens)))
             .fetch_all(&self.pool)
             .await?;
-        let Some(now) = ended.first().map(|(_, now)| *now) else {
-            return Ok(vec![None; runs.len()]);
-        };
-        let mut ended: HashSet<RunId> = ended.into_iter().map(|(id, _)| RunId(id.0)).collect();
-        runs.iter()
-            .map(|finish| {
-                if !ended.remove(&finish.lease.run) {
-                    return Ok(None);
-                }
-                let mut new = finish.events.clone();
-                new.push(NewEvent {
-                    kind: ended_as(finish).1,
-                    at: now.stamp(),
-                    data: ending_data(finish)?,
-                });
-                let events = events::sequence(finish.lease.run, finish.after_seq, new);
-                Ok(Some(Fenced::Applied { events }))
+        let times: HashMap<RunId, Time> = ended.into_iter().map(|(id, now)| (RunId(id.0), now)).collect();
+        let mut written: HashMap<RunId, Fenced> = rows
+            .into_iter()
+            .filter_map(|row| {
+                let run = row.finish.lease.run;
+                Some((run, row.written(*times.get(&run)?)))
             })
-            .collect()
+            .collect();
+        Ok(runs
+            .iter()
+            .map(|finish| written.remove(&finish.lease.run))
+            .collect())
     }
 }
