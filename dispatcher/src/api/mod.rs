@@ -17,8 +17,8 @@ pub(crate) mod query;
 pub(crate) mod runs;
 mod surround;
 
-use axum::extract::{OriginalUri, Request};
-use axum::http::Method;
+use axum::extract::Request;
+use axum::http::{Method, Uri};
 use axum::{Extension, Router};
 use utoipa::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
@@ -67,7 +67,7 @@ pub(crate) fn router(app: Shared) -> anyhow::Result<Router> {
         .with_state(app))
 }
 
-async fn no_such_path(method: Method, OriginalUri(uri): OriginalUri) -> Problem {
+async fn no_such_path(method: Method, uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     Problem::not_found(format!(
         "there is no call {method} {path}: see /docs for those there are"
