@@ -1,9 +1,10 @@
 //! The fan-out within one process: from whatever arrives for a run to the listeners it has here.
 //!
 //! One bounded channel a run, made for its first listener and gone with its last. A listener that falls behind
-//! loses the oldest items and is told; nobody waits for it.
+//! loses the oldest items and is told; nobody waits for it. A backend is asked
+//! for whole shards, as long as any of their runs is listened to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -16,6 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::metrics::{LAGGED, LISTENED_RUNS};
+use crate::shard::{SHARDS, Shard};
 
 /// Items a listener may be behind. Tokens come one by one: this is seconds of a fast model.
 pub(crate) const BEHIND: usize = 256;
@@ -26,15 +28,22 @@ const CANCELS_BEHIND: usize = 1_024;
 struct Topic {
     sender: broadcast::Sender<Arc<Live>>,
     listeners: usize,
-    /// Whether the backend sends us this run's items (always, when there is no backend).
-    active: watch::Sender<bool>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
+struct Share {
+    /// How many of its runs are listened to.
+    runs: usize,
+    /// Whether the backend sends us its items (always, when there is no backend).
+    active: watch::Sender<bool>,
+    /// Its first listener came or its last one went since the backend last looked.
+    changed: bool,
+}
+
+#[derive(Debug)]
 struct Topics {
     runs: HashMap<RunId, Topic>,
-    /// Runs whose listeners came or went since the backend last looked.
-    changed: HashSet<RunId>,
+    shares: [Share; SHARDS],
 }
 
 /// Who listens here.
@@ -52,7 +61,14 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) fn new(backed: bool) -> Arc<Self> {
         Arc::new(Self {
-            topics: Mutex::default(),
+            topics: Mutex::new(Topics {
+                runs: HashMap::new(),
+                shares: std::array::from_fn(|_| Share {
+                    runs: 0,
+                    active: watch::Sender::new(!backed),
+                    changed: false,
+                }),
+            }),
             cancels: broadcast::Sender::new(CANCELS_BEHIND),
             backed,
             dirty: Notify::new(),
@@ -72,14 +88,16 @@ impl Hub {
             let topic = topics.runs.entry(run).or_insert_with(|| Topic {
                 sender: broadcast::Sender::new(BEHIND),
                 listeners: 0,
-                active: watch::Sender::new(!self.backed),
             });
             topic.listeners += 1;
-            let pair = (topic.sender.subscribe(), topic.active.subscribe());
-            if topic.listeners == 1 {
-                self.touch(&mut topics, run);
+            let (receiver, first) = (topic.sender.subscribe(), topic.listeners == 1);
+            if first {
+                self.count(&mut topics, run, |runs| runs + 1);
             }
-            pair
+            (
+                receiver,
+                topics.shares[Shard::of(run).number()].active.subscribe(),
+            )
         };
         let guard = Guard {
             hub: Arc::clone(self),
@@ -94,10 +112,14 @@ impl Hub {
         )
     }
 
-    fn touch(&self, topics: &mut Topics, run: RunId) {
+    /// A run of a shard has its first listener, or lost its last.
+    fn count(&self, topics: &mut Topics, run: RunId, change: impl FnOnce(usize) -> usize) {
         metrics::gauge!(LISTENED_RUNS).set(topics.runs.len() as f64);
-        if self.backed {
-            topics.changed.insert(run);
+        let share = &mut topics.shares[Shard::of(run).number()];
+        let before = share.runs;
+        share.runs = change(before);
+        if self.backed && (before == 0 || share.runs == 0) {
+            share.changed = true;
             self.dirty.notify_one();
         }
     }
@@ -110,8 +132,13 @@ impl Hub {
         topic.listeners -= 1;
         if topic.listeners == 0 {
             topics.runs.remove(&run);
-            self.touch(&mut topics, run);
+            self.count(&mut topics, run, |runs| runs - 1);
         }
+    }
+
+    /// Whether anybody listens to a run.
+    pub(crate) fn listens(&self, run: RunId) -> bool {
+        self.topics().runs.contains_key(&run)
     }
 
     /// Hands an item to the listeners of a run.
@@ -131,32 +158,52 @@ impl Hub {
         }
     }
 
-    /// Runs whose listeners changed since the last call, and whether each has any now.
-    pub(crate) fn take_changed(&self) -> Vec<(RunId, bool)> {
+    /// Shards to look at since the last call, and whether each is wanted now. One that is not is no longer active: who
+    /// listens from here on waits for the backend.
+    pub(crate) fn take_changed(&self) -> Vec<(Shard, bool)> {
         let mut topics = self.topics();
-        let changed = std::mem::take(&mut topics.changed);
-        changed
-            .into_iter()
-            .map(|run| (run, topics.runs.contains_key(&run)))
+        let shares = Shard::all().zip(&mut topics.shares);
+        shares
+            .filter_map(|(shard, share)| {
+                if !std::mem::take(&mut share.changed) {
+                    return None;
+                }
+                let wanted = share.runs > 0;
+                if !wanted {
+                    share.active.send_replace(false);
+                }
+                Some((shard, wanted))
+            })
             .collect()
     }
 
-    /// All runs listened to.
-    pub(crate) fn runs(&self) -> Vec<RunId> {
-        self.topics().runs.keys().copied().collect()
+    /// The backend has forgotten what it sends us: all shards that are listened to.
+    pub(crate) fn start_over(&self) -> Vec<Shard> {
+        let mut topics = self.topics();
+        let shares = Shard::all().zip(&mut topics.shares);
+        shares
+            .filter_map(|(shard, share)| {
+                share.active.send_replace(false);
+                share.changed = false;
+                (share.runs > 0).then_some(shard)
+            })
+            .collect()
     }
 
-    /// The backend's word that runs are, or are no longer, sent to us.
-    pub(crate) fn set_active(&self, runs: &[RunId], active: bool) {
+    /// The backend's word that shards are sent to us.
+    pub(crate) fn activate(&self, shards: &[Shard]) {
         let topics = self.topics();
-        for topic in runs.iter().filter_map(|run| topics.runs.get(run)) {
-            topic.active.send_replace(active);
+        for shard in shards {
+            topics.shares[shard.number()].active.send_replace(true);
         }
     }
 
-    /// Marks runs for another look by the backend.
-    pub(crate) fn look_again(&self, runs: &[RunId]) {
-        self.topics().changed.extend(runs);
+    /// Marks shards for another look by the backend.
+    pub(crate) fn look_again(&self, shards: &[Shard]) {
+        let mut topics = self.topics();
+        for shard in shards {
+            topics.shares[shard.number()].changed = true;
+        }
     }
 
     /// Tells the local listeners of cancels.
@@ -175,11 +222,6 @@ impl Hub {
             }
         })
         .boxed()
-    }
-
-    #[cfg(test)]
-    fn is_empty(&self) -> bool {
-        self.topics().runs.is_empty()
     }
 }
 
@@ -227,29 +269,91 @@ impl Stream for Listening {
 mod tests {
     use super::*;
 
+    /// A run of the first shard.
+    fn run(n: u8) -> RunId {
+        let mut bytes = RunId::generate().0.into_bytes();
+        bytes[14..].copy_from_slice(&[n, 0]);
+        RunId(uuid::Uuid::from_bytes(bytes))
+    }
+
     #[tokio::test]
     async fn a_topic_lives_as_long_as_its_listeners() {
         let hub = Hub::new(true);
         let run = RunId::generate();
+        let shard = Shard::of(run);
         let (first, active) = hub.listen(run);
         let (second, _) = hub.listen(run);
         assert!(!*active.borrow());
-        assert_eq!(hub.take_changed(), [(run, true)]);
-        hub.set_active(&[run], true);
+        assert_eq!(hub.take_changed(), [(shard, true)]);
+        hub.activate(&[shard]);
         assert!(*active.borrow());
         drop(first);
         assert_eq!(hub.take_changed(), []);
+        assert!(hub.listens(run));
         drop(second);
-        assert_eq!(hub.take_changed(), [(run, false)]);
-        assert!(hub.is_empty());
+        assert_eq!(hub.take_changed(), [(shard, false)]);
+        assert!(!hub.listens(run));
         hub.deliver(run, Live::Lagged);
+    }
+
+    #[tokio::test]
+    async fn a_shard_is_wanted_as_long_as_one_of_its_runs_is() {
+        let hub = Hub::new(true);
+        let shard = Shard::of(run(1));
+        let (first, _) = hub.listen(run(1));
+        assert_eq!(hub.take_changed(), [(shard, true)]);
+        let (second, waiting) = hub.listen(run(2));
+        assert!(!*waiting.borrow());
+        hub.activate(&[shard]);
+        assert!(*waiting.borrow());
+        let (third, active) = hub.listen(run(3));
+        assert!(*active.borrow());
+        drop((first, second));
+        assert_eq!(hub.take_changed(), []);
+        drop(third);
+        assert_eq!(hub.take_changed(), [(shard, false)]);
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_a_shard_is_left_waits_for_the_backend() {
+        let hub = Hub::new(true);
+        let shard = Shard::of(run(1));
+        let (first, _) = hub.listen(run(1));
+        hub.take_changed();
+        hub.activate(&[shard]);
+        drop(first);
+        // Nobody has told the backend: it still sends.
+        let (second, active) = hub.listen(run(2));
+        assert!(*active.borrow());
+        assert_eq!(hub.take_changed(), [(shard, true)]);
+        drop(second);
+        assert_eq!(hub.take_changed(), [(shard, false)]);
+        let (_third, waiting) = hub.listen(run(3));
+        assert!(!*waiting.borrow());
+        assert_eq!(hub.take_changed(), [(shard, true)]);
+        hub.activate(&[shard]);
+        assert!(*waiting.borrow());
+    }
+
+    #[tokio::test]
+    async fn starting_over_names_what_is_listened_to() {
+        let hub = Hub::new(true);
+        let shard = Shard::of(run(1));
+        let (_first, active) = hub.listen(run(1));
+        hub.activate(&[shard]);
+        assert_eq!(hub.start_over(), [shard]);
+        assert!(!*active.borrow());
+        assert_eq!(hub.take_changed(), []);
+        hub.look_again(&[shard]);
+        assert_eq!(hub.take_changed(), [(shard, true)]);
     }
 
     #[tokio::test]
     async fn without_a_backend_a_listener_is_active_at_once() {
         let hub = Hub::new(false);
-        let (_stream, active) = hub.listen(RunId::generate());
+        let (stream, active) = hub.listen(RunId::generate());
         assert!(*active.borrow());
+        drop(stream);
         assert_eq!(hub.take_changed(), []);
     }
 }

@@ -5,11 +5,15 @@
 //! ([`Live::Lagged`](flowfleet_core::port::Live::Lagged)) and asks the store, and nobody ever waits for a slow
 //! listener.
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hub;
 mod memory;
 mod metered;
 pub mod metrics;
 mod redis;
+mod shard;
 mod wire;
 
 use std::sync::Arc;

@@ -15,8 +15,12 @@ const TRACESTATE_LIMIT: usize = 512;
 
 /// The context of the current span, when traces are exported; `None` otherwise: no context is invented.
 pub fn current() -> Option<TraceContext> {
+    let span = tracing::Span::current();
+    if span.is_disabled() {
+        return None;
+    }
     let mut carrier = HashMap::new();
-    TraceContextPropagator::new().inject_context(&tracing::Span::current().context(), &mut carrier);
+    TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
     let tracestate = carrier.remove(TRACESTATE).filter(|state| !state.is_empty());
     carrier.remove(TRACEPARENT).map(|traceparent| TraceContext {
         traceparent,

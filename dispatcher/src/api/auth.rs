@@ -3,7 +3,8 @@
 //! A key names a tenant and a role. Without any key in the store, a dispatcher that listens on loopback treats every
 //! local caller as admin of the default tenant; once a key exists, keys are needed. Answers are cached briefly.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::FromRequestParts;
@@ -32,14 +33,14 @@ const MAX_KEY: usize = 256;
 pub(crate) struct Caller {
     pub tenant: Tenant,
     pub role: Role,
-    pub name: String,
+    pub name: Cow<'static, str>,
 }
 
 impl Caller {
     pub(crate) fn actor(&self) -> Actor {
         Actor {
             tenant: self.tenant.clone(),
-            name: self.name.clone(),
+            name: self.name.to_string(),
         }
     }
 }
@@ -51,7 +52,9 @@ pub(crate) struct Keys {
     loopback: bool,
     known: Cache<String, Arc<KeyRecord>>,
     unknown: Cache<String, ()>,
-    any: Mutex<Option<(Instant, bool)>>,
+    any: RwLock<Option<(Instant, bool)>>,
+    /// Held by whoever looks whether there is any key: the others wait for its answer.
+    looking: Mutex<()>,
 }
 
 impl Keys {
@@ -67,7 +70,8 @@ impl Keys {
                 .max_capacity(1_000)
                 .time_to_live(UNKNOWN_FOR)
                 .build(),
-            any: Mutex::new(None),
+            any: RwLock::new(None),
+            looking: Mutex::new(()),
         }
     }
 
@@ -75,7 +79,19 @@ impl Keys {
     pub(crate) async fn forget(&self) {
         self.known.invalidate_all();
         self.unknown.invalidate_all();
-        *self.any.lock().await = None;
+        // After a look that began before.
+        let _looking = self.looking.lock().await;
+        self.say(None);
+    }
+
+    fn say(&self, any: Option<(Instant, bool)>) {
+        *self.any.write().unwrap_or_else(PoisonError::into_inner) = any;
+    }
+
+    /// The answer to "is there any key", if it is believed.
+    fn any(&self) -> Option<bool> {
+        let (at, found) = (*self.any.read().unwrap_or_else(PoisonError::into_inner))?;
+        (at.elapsed() < ANY_FOR).then_some(found)
     }
 
     /// Whether keys are not needed.
@@ -83,14 +99,15 @@ impl Keys {
         if !self.loopback {
             return Ok(false);
         }
-        let mut any = self.any.lock().await;
-        if let Some((at, found)) = *any
-            && at.elapsed() < ANY_FOR
-        {
+        if let Some(found) = self.any() {
+            return Ok(!found);
+        }
+        let _looking = self.looking.lock().await;
+        if let Some(found) = self.any() {
             return Ok(!found);
         }
         let found = self.store.any_key().await?;
-        *any = Some((Instant::now(), found));
+        self.say(Some((Instant::now(), found)));
         Ok(!found)
     }
 
@@ -120,7 +137,7 @@ impl Keys {
             return Ok(Caller {
                 tenant: Tenant::default(),
                 role: Role::Admin,
-                name: "loopback".to_owned(),
+                name: Cow::Borrowed("loopback"),
             });
         }
         let Some(key) = presented(headers)? else {
@@ -134,7 +151,7 @@ impl Keys {
             Some(record) => Ok(Caller {
                 tenant: record.tenant.clone(),
                 role: record.role,
-                name: record.id.to_string(),
+                name: record.id.to_string().into(),
             }),
             None => Err(Problem::new(
                 Code::Unauthorized,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -35,20 +35,35 @@ pub(crate) async fn read(
         return Err(too_large());
     }
     let mut stream = body.into_data_stream();
-    let mut collected = BytesMut::new();
+    let Some(first) = chunk(&mut stream).await? else {
+        return Ok(Bytes::new());
+    };
+    if first.len() > limit {
+        return Err(too_large());
+    }
+    // Most bodies arrive whole: nothing is copied then.
+    let Some(mut next) = chunk(&mut stream).await? else {
+        return Ok(first);
+    };
+    let mut collected = BytesMut::from(first);
     loop {
-        let Ok(next) = tokio::time::timeout(SILENCE, stream.next()).await else {
-            return Err(Problem::new(Code::Invalid, "the body stopped before its end"));
-        };
-        let Some(chunk) = next else {
-            return Ok(collected.freeze());
-        };
-        let chunk =
-            chunk.map_err(|error| Problem::new(Code::Invalid, format!("the body broke off: {error}")))?;
-        if collected.len() + chunk.len() > limit {
+        if collected.len() + next.len() > limit {
             return Err(too_large());
         }
-        collected.extend_from_slice(&chunk);
+        collected.extend_from_slice(&next);
+        match chunk(&mut stream).await? {
+            Some(more) => next = more,
+            None => return Ok(collected.freeze()),
+        }
+    }
+}
+
+async fn chunk(stream: &mut BodyDataStream) -> Result<Option<Bytes>, Problem> {
+    match tokio::time::timeout(SILENCE, stream.next()).await {
+        Ok(chunk) => chunk
+            .transpose()
+            .map_err(|error| Problem::new(Code::Invalid, format!("the body broke off: {error}"))),
+        Err(_) => Err(Problem::new(Code::Invalid, "the body stopped before its end")),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The OpenAPI document, the page that renders it, and the landing page. Nothing is fetched from elsewhere.
 
+use std::sync::{Arc, OnceLock};
+
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
 use bytes::Bytes;
@@ -57,12 +59,19 @@ impl Modify for Schemes {
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
 )]
 pub(crate) async fn openapi(document: axum::Extension<Rendered>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], document.0.0).into_response()
+    let bytes = document.0.0.get().cloned().unwrap_or_default();
+    ([(header::CONTENT_TYPE, "application/json")], bytes).into_response()
 }
 
-/// The document as it is sent.
-#[derive(Debug, Clone)]
-pub(crate) struct Rendered(pub Bytes);
+/// The document as it is sent: known once all calls are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rendered(Arc<OnceLock<Bytes>>);
+
+impl Rendered {
+    pub(crate) fn set(&self, document: Vec<u8>) {
+        self.0.get_or_init(|| document.into());
+    }
+}
 
 /// The API as a page.
 #[utoipa::path(

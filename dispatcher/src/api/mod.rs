@@ -15,25 +15,23 @@ pub(crate) mod limits;
 pub(crate) mod problem;
 pub(crate) mod query;
 pub(crate) mod runs;
+mod surround;
 
-use std::any::Any;
-
-use axum::extract::{OriginalUri, Request};
-use axum::http::Method;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::extract::Request;
+use axum::http::{Method, Uri};
 use axum::{Extension, Router};
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
 use crate::app::Shared;
 use docs::{Document, Rendered};
 use problem::{Code, Problem};
+use surround::Surround;
 
 /// The whole API.
 pub(crate) fn router(app: Shared) -> anyhow::Result<Router> {
+    let rendered = Rendered::default();
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(flows::list_flows))
         .routes(routes!(flows::get_flow, flows::put_flow, flows::delete_flow))
@@ -55,24 +53,21 @@ pub(crate) fn router(app: Shared) -> anyhow::Result<Router> {
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
-        .routes(routes!(docs::openapi))
+        .routes(routes!(docs::openapi).layer(Extension(rendered.clone())))
         .routes(routes!(docs::docs))
         .routes(routes!(docs::landing))
         .split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     answers::describe(&mut document);
-    let rendered = Rendered(serde_json::to_vec(&document)?.into());
+    rendered.set(serde_json::to_vec(&document)?);
     Ok(router
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(Extension(rendered))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(app.clone(), limits::admit))
-        .layer(from_fn(limits::observe))
+        .layer(Surround::new(app.clone()))
         .with_state(app))
 }
 
-async fn no_such_path(method: Method, OriginalUri(uri): OriginalUri) -> Problem {
+async fn no_such_path(method: Method, uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     Problem::not_found(format!(
         "there is no call {method} {path}: see /docs for those there are"
@@ -86,15 +81,4 @@ async fn wrong_method(request: Request) -> Problem {
         request.method()
     );
     Problem::new(Code::MethodNotAllowed, detail)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the signature the layer asks for")]
-fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let what = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_default();
-    tracing::error!(panic = what, "a request panicked");
-    Problem::internal().into_response()
 }

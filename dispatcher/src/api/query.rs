@@ -50,6 +50,10 @@ impl Query {
 
     /// All values of a parameter that may be repeated.
     pub(crate) fn many(&mut self, name: &'static str) -> Vec<String> {
+        if self.pairs.is_empty() {
+            // Nothing is left that could be refused.
+            return Vec::new();
+        }
         self.known.push(name);
         let mut taken = Vec::new();
         self.pairs.retain_mut(|(key, value)| {

@@ -1,13 +1,13 @@
 //! Which version a run means, and its compiled plan. Both are cached: what a name means for at most a second (and
 //! never across a change made here), plans by digest for as long as they fit.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use flowfleet_core::flow::FlowRef;
-use flowfleet_core::port::{FlowRecord, Store};
+use flowfleet_core::port::Store;
 use flowfleet_core::{FlowName, FlowVersion, PortError, Tenant};
 use flowfleet_engine::{CompileLimits, EngineKind, FlowError, Plan, compile};
 use moka::future::Cache;
@@ -23,10 +23,17 @@ const PLAN_BYTES: u64 = 256 << 20;
 const COMPILERS: usize = 2;
 
 /// A flow that a run may be submitted to.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Resolved {
     pub version: FlowVersion,
     pub plan: Arc<Plan>,
+}
+
+/// What a name means, and its plan once somebody needed it.
+#[derive(Debug)]
+struct Known {
+    version: FlowVersion,
+    resolved: OnceLock<Arc<Resolved>>,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -50,7 +57,7 @@ pub(crate) struct Flows {
     limits: CompileLimits,
     /// Grows with every change made here, so that a look-up that began before it is not found after it.
     generation: AtomicU64,
-    records: Cache<Key, Arc<FlowRecord>>,
+    known: Cache<Key, Arc<Known>>,
     plans: Cache<String, (Arc<Plan>, u32)>,
     compilers: Semaphore,
 }
@@ -62,7 +69,7 @@ impl Flows {
             store,
             limits,
             generation: AtomicU64::new(0),
-            records: Cache::builder()
+            known: Cache::builder()
                 .max_capacity(10_000)
                 .time_to_live(FRESH_FOR)
                 .build(),
@@ -77,7 +84,7 @@ impl Flows {
     }
 
     /// The flow a run means, ready to check requests. Problems point to `/flow`.
-    pub(crate) async fn resolve(&self, tenant: &Tenant, flow: &FlowRef) -> Result<Resolved, Problem> {
+    pub(crate) async fn resolve(&self, tenant: &Tenant, flow: &FlowRef) -> Result<Arc<Resolved>, Problem> {
         let key = Key {
             generation: self.generation.load(Ordering::SeqCst),
             tenant: tenant.clone(),
@@ -90,10 +97,14 @@ impl Flows {
                 .flow(tenant, &flow.name, flow.version)
                 .await
                 .map_err(Miss::Port)?;
-            record.map(Arc::new).ok_or(Miss::NoSuchFlow)
+            let record = record.ok_or(Miss::NoSuchFlow)?;
+            Ok(Arc::new(Known {
+                version: record.flow,
+                resolved: OnceLock::new(),
+            }))
         };
-        let record = match self.records.try_get_with(key, look).await {
-            Ok(record) => record,
+        let known = match self.known.try_get_with(key, look).await {
+            Ok(known) => known,
             Err(miss) => {
                 return Err(match &*miss {
                     Miss::Port(error) => error.into(),
@@ -107,7 +118,10 @@ impl Flows {
                 });
             }
         };
-        let version = record.flow.clone();
+        if let Some(resolved) = known.resolved.get() {
+            return Ok(Arc::clone(resolved));
+        }
+        let version = known.version.clone();
         let plan = self.plan(tenant, &version).await?;
         if plan.engine() == EngineKind::Python {
             let detail = format!("the flow {flow} needs the Python engine, which is not available");
@@ -116,7 +130,8 @@ impl Flows {
                 vec![ErrorItem::new("/flow", detail)],
             ));
         }
-        Ok(Resolved { version, plan })
+        let resolved = Arc::new(Resolved { version, plan });
+        Ok(Arc::clone(known.resolved.get_or_init(|| resolved)))
     }
 
     /// The plan of a stored version. Requests that ask at once share one look-up and one compilation: after a start

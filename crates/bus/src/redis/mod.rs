@@ -75,16 +75,16 @@ impl RedisBus {
 #[async_trait]
 impl Bus for RedisBus {
     async fn publish(&self, live: Vec<Live>) -> Result<()> {
-        let runs = wire::by_run(live);
-        if runs.is_empty() {
+        let messages =
+            wire::messages(live).map_err(|error| PortError::bug("bus.publish", error.to_string()))?;
+        if messages.is_empty() {
             return Ok(());
         }
         let pipeline = Pipeline::from(self.commands.brief("bus.publish").await?);
-        for (run, items) in runs {
-            let body =
-                wire::encode(&items).map_err(|error| PortError::bug("bus.publish", error.to_string()))?;
-            let queued: fred::prelude::FredResult<()> =
-                pipeline.publish(self.names.run(run), Bytes::from(body)).await;
+        for (shard, message) in messages {
+            let queued: fred::prelude::FredResult<()> = pipeline
+                .publish(self.names.shard(shard), Bytes::from(message))
+                .await;
             queued.map_err(|error| explain("bus.publish", error))?;
         }
         pipeline

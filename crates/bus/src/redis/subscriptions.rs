@@ -1,14 +1,11 @@
 //! Keeps what Redis sends us in step with who listens here.
 //!
-//! The hub notes which runs gained their first or lost their last listener; one task tells Redis, many runs in
-//! one command. After a reconnect it subscribes to everything again and then tells every listener that it may
-//! have missed something.
+//! The hub notes which shards gained their first or lost their last listener; one task tells Redis. After a reconnect
+//! it subscribes to everything again and then tells every listener that it may have missed something.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flowfleet_core::id::RunId;
 use fred::clients::Client;
 use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::{Message, Value};
@@ -19,20 +16,27 @@ use tokio::time::MissedTickBehavior;
 use super::target::Names;
 use crate::hub::Hub;
 use crate::metrics::UNDECODABLE;
+use crate::shard::{SHARDS, Shard};
 use crate::wire;
 
-/// Channels in one command.
-const BATCH: usize = 500;
 /// How often an idle subscription is checked and failed changes are tried again.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// Whether Redis sends us a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    No,
+    /// A command failed, and may have been done all the same.
+    Perhaps,
+    Yes,
+}
 
 pub(super) struct Subscriptions {
     client: Client,
     connects: Receiver<fred::types::config::Server>,
     hub: Arc<Hub>,
     names: Names,
-    /// What Redis sends us, as far as it confirmed.
-    subscribed: HashSet<RunId>,
+    sent: [Sent; SHARDS],
     /// A subscription to everything is owed.
     owed: bool,
     /// Listeners may have missed something.
@@ -47,7 +51,7 @@ impl Subscriptions {
             connects: client.reconnect_rx(),
             hub,
             names,
-            subscribed: HashSet::new(),
+            sent: [Sent::No; SHARDS],
             owed: false,
             gap: false,
         }
@@ -90,10 +94,9 @@ impl Subscriptions {
 
     /// Subscribes to all that is listened to, on a new connection.
     async fn everything(&mut self) -> bool {
-        self.subscribed.clear();
-        self.hub.take_changed();
-        let runs = self.hub.runs();
-        if self.confirmed(vec![self.names.cancel()]).await.is_err() || !self.subscribe(&runs).await {
+        self.sent = [Sent::No; SHARDS];
+        let shards = self.hub.start_over();
+        if self.confirmed(vec![self.names.cancel()]).await.is_err() || !self.subscribe(&shards).await {
             tracing::debug!("could not subscribe again: trying later");
             return false;
         }
@@ -104,28 +107,38 @@ impl Subscriptions {
         true
     }
 
-    /// Tells Redis of runs that gained or lost their listeners.
+    /// Tells Redis of shards that gained or lost their listeners.
     async fn changes(&mut self) {
         let (wanted, unwanted): (Vec<_>, Vec<_>) = self
             .hub
             .take_changed()
             .into_iter()
-            .partition(|(_, listened)| *listened);
-        let wanted: Vec<RunId> = wanted.into_iter().map(|(run, _)| run).collect();
+            .partition(|(_, wanted)| *wanted);
+        let wanted: Vec<Shard> = wanted.into_iter().map(|(shard, _)| shard).collect();
         self.subscribe(&wanted).await;
-        let unwanted: Vec<RunId> = unwanted
-            .into_iter()
-            .map(|(run, _)| run)
-            .filter(|run| self.subscribed.contains(run))
-            .collect();
-        for batch in unwanted.chunks(BATCH) {
-            let channels: Vec<String> = batch.iter().map(|run| self.names.run(*run)).collect();
-            let gone: HashSet<&RunId> = batch.iter().collect();
-            match self.client.unsubscribe(channels).await {
-                Ok(()) => self.subscribed.retain(|run| !gone.contains(run)),
-                // Looked at again with the next change or tick; a new connection forgets them anyway.
-                Err(_) => self.hub.look_again(batch),
+        let mut unwanted: Vec<Shard> = unwanted.into_iter().map(|(shard, _)| shard).collect();
+        unwanted.retain(|shard| self.sent[shard.number()] != Sent::No);
+        if unwanted.is_empty() {
+            return;
+        }
+        let left = match self.client.unsubscribe(self.channels(&unwanted)).await {
+            Ok(()) => Sent::No,
+            // Looked at again with the next change or tick; a new connection forgets them anyway.
+            Err(_) => {
+                self.hub.look_again(&unwanted);
+                Sent::Perhaps
             }
+        };
+        self.mark(&unwanted, left);
+    }
+
+    fn channels(&self, shards: &[Shard]) -> Vec<String> {
+        shards.iter().map(|shard| self.names.shard(*shard)).collect()
+    }
+
+    fn mark(&mut self, shards: &[Shard], sent: Sent) {
+        for shard in shards {
+            self.sent[shard.number()] = sent;
         }
     }
 
@@ -136,26 +149,27 @@ impl Subscriptions {
         self.client.ping(None).await
     }
 
-    async fn subscribe(&mut self, runs: &[RunId]) -> bool {
-        let (known, new): (Vec<RunId>, Vec<RunId>) =
-            runs.iter().partition(|run| self.subscribed.contains(run));
-        self.hub.set_active(&known, true);
-        let mut complete = true;
-        for batch in new.chunks(BATCH) {
-            let channels: Vec<String> = batch.iter().map(|run| self.names.run(*run)).collect();
-            match self.confirmed(channels).await {
-                Ok(()) => {
-                    self.subscribed.extend(batch);
-                    self.hub.set_active(batch, true);
-                }
-                Err(error) => {
-                    tracing::debug!(%error, runs = batch.len(), "could not subscribe");
-                    self.hub.look_again(batch);
-                    complete = false;
-                }
+    async fn subscribe(&mut self, shards: &[Shard]) -> bool {
+        let (known, new): (Vec<Shard>, Vec<Shard>) = shards
+            .iter()
+            .partition(|shard| self.sent[shard.number()] == Sent::Yes);
+        self.hub.activate(&known);
+        if new.is_empty() {
+            return true;
+        }
+        match self.confirmed(self.channels(&new)).await {
+            Ok(()) => {
+                self.mark(&new, Sent::Yes);
+                self.hub.activate(&new);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, shards = new.len(), "could not subscribe");
+                self.mark(&new, Sent::Perhaps);
+                self.hub.look_again(&new);
+                false
             }
         }
-        complete
     }
 }
 
@@ -192,12 +206,21 @@ fn hand_on(message: &Message, cancel: &str, hub: &Hub, names: &Names) {
         }
         return;
     }
-    let Some(run) = names.run_of(&message.channel) else {
+    if !names.is_shard(&message.channel) {
         metrics::counter!(UNDECODABLE).increment(1);
         return;
-    };
-    match wire::decode(body) {
-        Ok(items) => items.into_iter().for_each(|live| hub.deliver(run, live)),
-        Err(_) => metrics::counter!(UNDECODABLE).increment(1),
+    }
+    for group in wire::groups(body) {
+        let Ok((run, items)) = group else {
+            metrics::counter!(UNDECODABLE).increment(1);
+            return;
+        };
+        if !hub.listens(run) {
+            continue;
+        }
+        match wire::decode(items) {
+            Ok(items) => items.into_iter().for_each(|live| hub.deliver(run, live)),
+            Err(_) => metrics::counter!(UNDECODABLE).increment(1),
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! What a bus URL says: where Redis is, and what our keys and channels are called there.
 
-use flowfleet_core::id::RunId;
 use fred::types::RespVersion;
 use fred::types::config::Config;
+
+use crate::shard::Shard;
 
 const DEFAULT_PREFIX: &str = "flowfleet";
 const MAX_PREFIX: usize = 64;
@@ -14,18 +15,16 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The channel of a run.
-    pub(super) fn run(&self, run: RunId) -> String {
-        format!("{}:run:{run}", self.prefix)
+    /// The channel of a shard.
+    pub(super) fn shard(&self, shard: Shard) -> String {
+        format!("{}:live:{}", self.prefix, shard.number())
     }
 
-    /// The run a channel belongs to.
-    pub(super) fn run_of(&self, channel: &str) -> Option<RunId> {
+    /// Whether a channel is one of our shards'.
+    pub(super) fn is_shard(&self, channel: &str) -> bool {
         channel
-            .strip_prefix(self.prefix.as_str())?
-            .strip_prefix(":run:")?
-            .parse()
-            .ok()
+            .strip_prefix(self.prefix.as_str())
+            .is_some_and(|rest| rest.starts_with(":live:"))
     }
 
     /// The channel of cancels.
@@ -124,14 +123,16 @@ mod tests {
     }
 
     #[test]
-    fn channels_lead_back_to_their_run() {
+    fn channels_table() {
         let names = Names {
             prefix: "a:b".to_owned(),
         };
-        let run = RunId::generate();
-        assert_eq!(names.run_of(&names.run(run)), Some(run));
-        assert_eq!(names.run_of(&names.cancel()), None);
-        assert_eq!(names.run_of(&format!("other:run:{run}")), None);
-        assert_eq!(names.run_of("a:b:run:nonsense"), None);
+        let mut channels: Vec<String> = Shard::all().map(|shard| names.shard(shard)).collect();
+        assert!(channels.iter().all(|channel| names.is_shard(channel)));
+        channels.sort();
+        channels.dedup();
+        assert_eq!(channels.len(), crate::shard::SHARDS);
+        assert!(!names.is_shard(&names.cancel()));
+        assert!(!names.is_shard("other:live:1"));
     }
 }

@@ -1,11 +1,14 @@
 //! Redis: the contract, and what happens when it goes away.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use flowfleet_core::error::Kind;
 use flowfleet_core::id::{RunId, WorkerId};
 use flowfleet_core::port::{Live, LiveStream, WorkerPresence, WorkerState};
-use fred::interfaces::{ClientLike, PubsubInterface};
+use fred::clients::Client;
+use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
+use fred::types::config::Config;
 use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
@@ -171,6 +174,29 @@ async fn processes_may_start_before_redis() {
     assert_eq!(timeout(SOON, cancels.next()).await.unwrap(), Some(run));
 }
 
+/// A client without Flowfleet.
+async fn plain() -> Client {
+    let config = Config::from_url(&server()).unwrap();
+    let client = Client::new(config, None, None, None);
+    client.init().await.unwrap();
+    client
+}
+
+/// The shard that the end of a run's id says.
+fn shard(run: RunId) -> u8 {
+    run.0.as_bytes()[15] % 32
+}
+
+/// A run of the shard of another.
+fn neighbour(run: RunId) -> RunId {
+    loop {
+        let other = RunId::generate();
+        if shard(other) == shard(run) {
+            return other;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn channels_without_listeners_are_left() {
     let url = url();
@@ -178,35 +204,93 @@ async fn channels_without_listeners_are_left() {
     let bus = flowfleet_bus::open(&url).await.unwrap();
     let runs: Vec<RunId> = (0..20).map(|_| RunId::generate()).collect();
     let streams = futures::future::join_all(runs.iter().map(|run| bus.subscribe(*run))).await;
-    let client = fred::clients::Client::new(
-        fred::types::config::Config::from_url(&server()).unwrap(),
-        None,
-        None,
-        None,
-    );
-    client.init().await.unwrap();
-    let pattern = format!("{prefix}:run:*");
+    let client = plain().await;
+    let pattern = format!("{prefix}:live:*");
     let open = async || {
-        client
-            .pubsub_channels::<Vec<String>, _>(pattern.as_str())
-            .await
-            .unwrap()
-            .len()
+        let channels: Vec<String> = client.pubsub_channels(pattern.as_str()).await.unwrap();
+        channels.into_iter().collect::<BTreeSet<String>>()
     };
-    assert_eq!(open().await, 20);
+    let expected = runs.iter().map(|run| format!("{prefix}:live:{}", shard(*run)));
+    assert_eq!(open().await, expected.collect());
     drop(streams);
     let start = Instant::now();
-    while open().await > 0 {
+    while !open().await.is_empty() {
         assert!(start.elapsed() < SOON, "subscriptions stay");
         sleep(Duration::from_millis(20)).await;
     }
     // Garbage from others harms nobody.
     let mut stream = bus.subscribe(runs[0]).await.unwrap();
-    for channel in [format!("{prefix}:run:{}", runs[0]), format!("{prefix}:cancel")] {
-        client.publish::<(), _, _>(channel, "garbage").await.unwrap();
+    for channel in [
+        format!("{prefix}:live:{}", shard(runs[0])),
+        format!("{prefix}:cancel"),
+    ] {
+        for garbage in ["", "garbage", "\u{1}garbage"] {
+            client
+                .publish::<(), _, _>(channel.as_str(), garbage)
+                .await
+                .unwrap();
+        }
     }
     bus.publish(vec![token(runs[0], "fine")]).await.unwrap();
     assert_eq!(next(&mut stream).await, token(runs[0], "fine"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_of_one_shard_share_a_message_and_nothing_else() {
+    let url = url();
+    let bus = flowfleet_bus::open(&url).await.unwrap();
+    let run = RunId::generate();
+    let other = neighbour(run);
+    let mut stream = bus.subscribe(run).await.unwrap();
+    bus.publish(vec![events(other, [1]), events(run, [1])])
+        .await
+        .unwrap();
+    assert_eq!(next(&mut stream).await, events(run, [1]));
+    let mut second = bus.subscribe(other).await.unwrap();
+    bus.publish(vec![events(other, [2]), events(run, [2])])
+        .await
+        .unwrap();
+    assert_eq!(next(&mut second).await, events(other, [2]));
+    assert_eq!(next(&mut stream).await, events(run, [2]));
+    // The shard stays for who stays.
+    drop(stream);
+    let mut third = bus.subscribe(run).await.unwrap();
+    drop(second);
+    bus.publish(vec![events(other, [3]), token(run, "c")])
+        .await
+        .unwrap();
+    assert_eq!(next(&mut third).await, token(run, "c"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publish_is_one_message_a_shard() {
+    let url = url();
+    let prefix = url.split_once('=').unwrap().1.to_owned();
+    let bus = flowfleet_bus::open(&url).await.unwrap();
+    let client = plain().await;
+    let mut arriving = client.message_rx();
+    client.psubscribe(format!("{prefix}:live:*")).await.unwrap();
+    client.ping::<()>(None).await.unwrap();
+    let runs: Vec<RunId> = (0..1_000).map(|_| RunId::generate()).collect();
+    bus.publish(runs.iter().map(|run| events(*run, [1, 2])).collect())
+        .await
+        .unwrap();
+    // After it, so behind it.
+    let end = format!("{prefix}:live:end");
+    let publisher = plain().await;
+    publisher.publish::<(), _, _>(end.as_str(), "").await.unwrap();
+    let mut channels = Vec::new();
+    loop {
+        let message = timeout(SOON, arriving.recv()).await.unwrap().unwrap();
+        if *message.channel == *end {
+            break;
+        }
+        channels.push(message.channel.to_string());
+    }
+    channels.sort();
+    let mut expected: Vec<String> = (0..32).map(|shard| format!("{prefix}:live:{shard}")).collect();
+    expected.sort();
+    assert_eq!(channels, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

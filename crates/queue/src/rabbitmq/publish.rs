@@ -3,12 +3,13 @@
 //! Each call has a confirming channel to itself, so that what the broker returns on it belongs to that call:
 //! the library hands a returned message to whichever confirm comes next, which need not be its own.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use flowfleet_core::error::PortError;
 use flowfleet_core::message::TraceContext;
 use flowfleet_core::name::QueueName;
 use flowfleet_core::port::{Envelope, Result};
+use flowfleet_core::run::Priority;
 use futures::future::join_all;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
@@ -123,8 +124,14 @@ async fn send(
     channel: &Channel,
     pending: &[&Envelope],
 ) -> Result<HashSet<(String, String)>> {
-    let confirms = join_all(pending.iter().map(|envelope| async {
-        let key = context.names.of(&envelope.queue, envelope.priority);
+    let mut keys: HashMap<(&QueueName, Priority), ShortString> = HashMap::new();
+    let keyed = pending.iter().map(|envelope| {
+        let key = keys
+            .entry((&envelope.queue, envelope.priority))
+            .or_insert_with(|| context.names.of(&envelope.queue, envelope.priority));
+        (*envelope, key.clone())
+    });
+    let confirms = join_all(keyed.map(|(envelope, key)| async move {
         let options = BasicPublishOptions {
             mandatory: true,
             ..BasicPublishOptions::default()
@@ -189,7 +196,6 @@ fn headers(trace: &TraceContext) -> FieldTable {
 mod tests {
     use flowfleet_core::id::RunId;
     use flowfleet_core::message::RunMessage;
-    use flowfleet_core::run::Priority;
 
     use super::*;
 

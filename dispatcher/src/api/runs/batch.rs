@@ -74,7 +74,7 @@ pub(crate) async fn submit_batch(
     let lines = is_ndjson(&headers, &bytes);
     // Ten thousand bodies take a while to parse and check: away from the threads that serve others.
     let wanted = blocking(move || parse_all(&bytes, lines, &limits, key.as_deref())).await??;
-    let mut flows: HashMap<FlowRef, Result<Resolved, Problem>> = HashMap::new();
+    let mut flows: HashMap<FlowRef, Result<Arc<Resolved>, Problem>> = HashMap::new();
     for (_, wanted) in &wanted {
         if !flows.contains_key(&wanted.flow) {
             let resolved = app.flows.resolve(&caller.tenant, &wanted.flow).await;
@@ -173,7 +173,7 @@ fn answer(outcomes: &[SubmitOutcome], places: &[Place]) -> Result<BatchSubmitted
 
 fn draft_all(
     wanted: Vec<(Place, Wanted)>,
-    flows: &HashMap<FlowRef, Result<Resolved, Problem>>,
+    flows: &HashMap<FlowRef, Result<Arc<Resolved>, Problem>>,
     tenant: &Tenant,
     trace: Option<&TraceContext>,
 ) -> Result<Vec<Draft>, Problem> {

@@ -1,14 +1,15 @@
 //! `POST /v1/runs`.
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use flowfleet_core::port::SubmitOutcome;
 use flowfleet_core::run::NewRun;
 use flowfleet_core::{RunId, RunState, TraceContext};
 use flowfleet_runtime::trace;
+use uuid::Uuid;
 
 use super::{Run, Submitted, get};
 use crate::api::auth::Submit;
@@ -50,9 +51,9 @@ pub(crate) async fn submit_run(
     State(app): State<Shared>,
     turn: Turn,
     mut query: Query,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, Problem> {
+    let (Parts { headers, .. }, body) = request.into_parts();
     let wait = query.wait(app.config.limits.wait_s)?;
     query.finish()?;
     let bytes = body::read(&headers, body, app.config.limits.body_bytes, "a run").await?;
@@ -76,7 +77,7 @@ pub(crate) async fn submit_run(
     } else {
         StatusCode::ACCEPTED
     };
-    let location = location(&view.id.to_string());
+    let location = location(view.id.0);
     Ok((
         status,
         [(header::LOCATION, location)],
@@ -98,14 +99,15 @@ impl Stored {
         } else {
             StatusCode::OK
         };
-        let location = location(&self.body.id.to_string());
+        let location = location(self.body.id);
         (status, [(header::LOCATION, location)], Json(self.body)).into_response()
     }
 }
 
 /// Commits one run.
 pub(crate) async fn store(app: &App, run: NewRun) -> Result<Stored, Problem> {
-    let (flow, queue, priority) = (run.flow.clone(), run.queue.to_string(), run.priority.as_str());
+    let (flow, version) = (run.flow.name.as_str().to_owned(), run.flow.version);
+    let (queue, priority) = (run.queue.as_str().to_owned(), run.priority.as_str());
     let outcome = app
         .committer
         .submit(vec![run])
@@ -126,8 +128,8 @@ pub(crate) async fn store(app: &App, run: NewRun) -> Result<Stored, Problem> {
         body: Submitted {
             id: id.0,
             state: state.as_str(),
-            flow: flow.name.to_string(),
-            version: flow.version,
+            flow,
+            version,
             queue,
             priority,
             created,
@@ -160,6 +162,8 @@ pub(crate) fn trace_context(headers: &HeaderMap) -> Option<TraceContext> {
     trace::current().or_else(|| trace::parse(headers))
 }
 
-fn location(id: &str) -> HeaderValue {
-    HeaderValue::from_str(&format!("/v1/runs/{id}")).unwrap_or_else(|_| HeaderValue::from_static("/v1/runs"))
+fn location(id: Uuid) -> HeaderValue {
+    let mut digits = Uuid::encode_buffer();
+    let path = ["/v1/runs/", id.as_hyphenated().encode_lower(&mut digits)].concat();
+    HeaderValue::try_from(path).unwrap_or_else(|_| HeaderValue::from_static("/v1/runs"))
 }
