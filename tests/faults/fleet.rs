@@ -217,7 +217,7 @@ impl Member {
             Role::Worker => &[
                 ("FLOWFLEET_QUEUES", POOL),
                 ("FLOWFLEET_SLOTS", "24"),
-                ("FLOWFLEET_DRAIN_S", "1"),
+                ("FLOWFLEET_DRAIN_S", "0.3"),
                 ("FLOWFLEET_MODEL_MAX_RETRIES", "0"),
             ],
         };
@@ -305,6 +305,19 @@ impl Member {
             // It may have ended at this very moment: the supervisor finds out.
             let _ = Command::new("kill").args([signal, &pid.to_string()]).output();
         }
+    }
+
+    /// How many runs a worker executes; none if it does not say.
+    pub async fn busy(&self) -> u64 {
+        let shown = async {
+            let answer = reqwest::get(format!("{}/metrics", self.url)).await.ok()?;
+            let text = answer.text().await.ok()?;
+            let mut lines = text.lines();
+            let line =
+                lines.find(|line| line.starts_with("flowfleet_slots{") && line.contains("\"busy\""))?;
+            line.rsplit(' ').next()?.parse().ok()
+        };
+        shown.await.unwrap_or(0)
     }
 
     /// SIGTERM; it is not started again when it ends.

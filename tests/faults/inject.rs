@@ -9,11 +9,12 @@ use rand::{Rng, RngCore, SeedableRng};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::fault::Fault;
-use super::fleet::{Fleet, POOL};
+use super::fault::{Fault, Role};
+use super::fleet::{Fleet, Member, POOL};
 use super::load::Ledger;
 use super::plan::{Planned, Round};
 use super::proxy::Mode;
+use crate::process::until;
 
 /// Messages published at once.
 const ABREAST: usize = 8;
@@ -38,7 +39,12 @@ async fn inject(fleet: &Fleet, ledger: &Ledger, fault: Fault, seed: u64) -> anyh
     match fault {
         Fault::Kill(who) => fleet.member(who).kill(),
         Fault::Pause(who) => fleet.member(who).signal("-STOP"),
-        Fault::Drain(who) => fleet.member(who).ask_to_leave(),
+        Fault::Drain(who) => {
+            if who.role == Role::Worker {
+                wait_until_busy(fleet.member(who)).await;
+            }
+            fleet.member(who).ask_to_leave();
+        }
         Fault::Skew(who, seconds) => {
             fleet.member(who).kill();
             fleet.member(who).start(Some(seconds))?;
@@ -79,6 +85,13 @@ async fn inject(fleet: &Fleet, ledger: &Ledger, fault: Fault, seed: u64) -> anyh
         Fault::BusFlush => drop(fleet.redis.lock().await.call(&["flushall"]).await?),
     }
     Ok(())
+}
+
+/// Draining an idle worker interrupts nothing. Waits for some work, unless another fault keeps it away.
+async fn wait_until_busy(worker: &Member) {
+    let patience = Duration::from_secs(10);
+    let busy = async || Ok((worker.busy().await >= 3).then_some(()));
+    let _ = until("the worker is busy", patience, busy).await;
 }
 
 async fn heal(fleet: &Fleet, fault: Fault) -> anyhow::Result<()> {

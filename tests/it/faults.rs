@@ -237,13 +237,24 @@ async fn the_embedded_fleet_survives_kill_with_its_runs() -> anyhow::Result<()> 
         .error_for_status()?
         .json()
         .await?;
+    let id = submitted["id"].as_str().unwrap_or_default();
     until("the second model is asked", Duration::from_secs(20), || async {
         Ok((mock.requests() == 2).then_some(()))
     })
     .await?;
+    // Queued, started, two nodes begun and finished: the first answer is kept. The second question does not wait for that.
+    until("the first answer is stored", Duration::from_secs(20), || async {
+        let run: Value = client
+            .get(format!("{}/v1/runs/{id}", embedded.url))
+            .send()
+            .await?
+            .json()
+            .await?;
+        Ok((run["last_event"].as_u64() >= Some(6)).then_some(()))
+    })
+    .await?;
     embedded.process.kill()?;
     let embedded = Embedded::start(data.path(), &mock.base_url()).await?;
-    let id = submitted["id"].as_str().unwrap_or_default();
     let run: Value = until("the run ends", Duration::from_secs(90), || async {
         let run: Value = client
             .get(format!("{}/v1/runs/{id}", embedded.url))
