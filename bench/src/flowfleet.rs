@@ -20,8 +20,8 @@ const FINISHED: &str = "flowfleet_runs_finished_total{";
 
 /// How many runs since an id answered what the flow must answer.
 const RIGHT: &str = "
-SELECT count(*) FROM runs r JOIN run_data d ON d.run_id = r.id
-WHERE r.id >= $1 AND r.state = 'succeeded' AND d.output LIKE '%Hello, Ada %! This flow ran on Flowfleet.%'";
+SELECT count(*) FROM runs r JOIN run_attempts a ON a.run_id = r.id AND a.epoch = r.epoch
+WHERE r.id >= $1 AND r.state = 'succeeded' AND a.output LIKE '%Hello, Ada %! This flow ran on Flowfleet.%'";
 
 const POLL: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(300);
