@@ -8,7 +8,7 @@ use flowfleet_core::id::{RunId, WorkerId};
 use flowfleet_core::port::{Live, LiveStream, WorkerPresence, WorkerState};
 use fred::clients::Client;
 use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
-use fred::types::config::Config;
+use fred::types::config::{Config, PerformanceConfig};
 use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
@@ -177,7 +177,12 @@ async fn processes_may_start_before_redis() {
 /// A client without Flowfleet.
 async fn plain() -> Client {
     let config = Config::from_url(&server()).unwrap();
-    let client = Client::new(config, None, None, None);
+    let performance = PerformanceConfig {
+        // A message of every shard may arrive before the test looks at the first.
+        broadcast_channel_capacity: 1_000,
+        ..PerformanceConfig::default()
+    };
+    let client = Client::new(config, Some(performance), None, None);
     client.init().await.unwrap();
     client
 }
