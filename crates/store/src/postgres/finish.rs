@@ -16,13 +16,14 @@ use crate::events;
 use crate::value::{Id, Time};
 
 /// Rows are locked in the order of the arrays, which is that of ids, and their states compared, as the module `write`
-/// explains. For a plain join the planner may walk the arrays once for each run, or all runs once.
+/// explains. For a plain join the planner may walk the arrays once for each run, or all runs once. `(SELECT $1)` is what
+/// it is in the claim: a plan for every number of ids.
 const FINISH: &str = "
 WITH held AS MATERIALIZED (
     SELECT r.*, i.after_seq, i.state, i.ended_because, i.count, i.events, i.nodes_reused, i.error, i.output, i.outputs,
         i.input_tokens, i.output_tokens
     FROM unnest(
-        $1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::text[], $8::integer[],
+        (SELECT $1::uuid[]), $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::text[], $8::integer[],
         $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[]
     ) AS i (
         id, epoch, after_seq, state, ended_because, count, events, nodes_reused, error, output, outputs,
