@@ -29,8 +29,9 @@ const RECONNECT_FIRST_MS: u32 = 50;
 const RECONNECT_MOST_MS: u32 = 2_000;
 /// Commands waiting in the client: beyond it they fail.
 const WAITING: usize = 10_000;
-/// Messages that may have arrived and not been handed on.
-const ARRIVED: usize = 8_192;
+/// Messages that may have arrived and not been handed on. The client keeps room for as many of each kind of news it
+/// tells of, so it is not a large number.
+const ARRIVED: usize = 1_024;
 
 /// How the connection is.
 #[derive(Debug, Clone)]
@@ -39,6 +40,22 @@ enum Health {
     Starting,
     Up,
     Down(Kind, Arc<str>),
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Commands,
+    Subscriber,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Commands => "commands",
+            Self::Subscriber => "subscriber",
+        }
+    }
 }
 
 /// A connection; dropping it closes it.
@@ -69,7 +86,7 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(target: &Target, role: &'static str) -> Result<Self> {
+    pub(super) fn new(target: &Target, role: Role) -> Result<Self> {
         let mut builder = Builder::from_config(target.config.clone());
         builder
             .with_connection_config(|config| {
@@ -86,7 +103,9 @@ impl Connection {
             })
             .with_performance_config(|config| {
                 config.default_command_timeout = COMMAND;
-                config.broadcast_channel_capacity = ARRIVED;
+                if role == Role::Subscriber {
+                    config.broadcast_channel_capacity = ARRIVED;
+                }
             })
             .set_policy(ReconnectPolicy::new_exponential(
                 0,
@@ -99,7 +118,7 @@ impl Connection {
             .map_err(|error| PortError::permanent("bus.open", error))?;
         Ok(Self {
             client,
-            role,
+            role: role.name(),
             place: target.place.clone(),
             health: watch::Sender::new(Health::Starting),
             tasks: std::sync::Mutex::default(),

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::hub::Hub;
 use crate::wire;
-use connection::{Connection, explain};
+use connection::{Connection, Role, explain};
 use subscriptions::Subscriptions;
 use target::Names;
 
@@ -53,8 +53,8 @@ impl RedisBus {
     pub(crate) fn open(url: &str) -> Result<Self> {
         let target = target::parse(url)
             .map_err(|detail| PortError::new(Kind::Permanent, "bus.open", detail.to_owned()))?;
-        let commands = Connection::new(&target, "commands")?;
-        let subscriber = Connection::new(&target, "subscriber")?;
+        let commands = Connection::new(&target, Role::Commands)?;
+        let subscriber = Connection::new(&target, Role::Subscriber)?;
         let hub = Hub::new(true);
         // Both listen before the connection is made: the first one is news as well.
         let subscriptions = Subscriptions::new(subscriber.client(), Arc::clone(&hub), target.names.clone());

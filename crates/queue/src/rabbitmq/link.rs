@@ -27,6 +27,9 @@ const BACKOFF_MOST: Duration = Duration::from_secs(5);
 /// Seconds between heartbeats: a peer that vanished without a word is noticed after two to three of them.
 /// Until then the broker keeps what it had sent to a worker that stands still, free slots and all.
 const HEARTBEAT: u16 = 5;
+/// The largest frame, in bytes. The library keeps room for 64 of them, and what the broker proposes would be 8 MiB a
+/// connection; our messages are a few hundred bytes.
+const FRAME: u32 = 16 * 1024;
 /// How often the connection's state is looked at besides its events.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -67,6 +70,7 @@ pub(super) fn parse(url: &str) -> std::result::Result<AMQPUri, &'static str> {
         uri.vhost = "/".to_owned();
     }
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    uri.query.frame_max.get_or_insert(FRAME);
     Ok(uri)
 }
 
@@ -236,6 +240,11 @@ mod tests {
             assert_eq!(uri.query.heartbeat, Some(HEARTBEAT), "{url}");
         }
         assert_eq!(parse("amqp://h?heartbeat=30").unwrap().query.heartbeat, Some(30));
+        assert_eq!(parse("amqp://h").unwrap().query.frame_max, Some(FRAME));
+        assert_eq!(
+            parse("amqp://h?frame_max=4096").unwrap().query.frame_max,
+            Some(4096)
+        );
         assert_eq!(
             parse("amqp://user:p%40ss@h").unwrap().authority.userinfo.password,
             "p@ss"
