@@ -103,17 +103,18 @@ async fn a_stopped_worker_that_wakes_up_changes_nothing() -> anyhow::Result<()> 
         latency_ms: 2_000,
         ..mock::Config::default()
     };
-    let mut fleet = Fleet::start(1, model).await?;
+    let mut fleet = Fleet::start(0, model).await?;
+    fleet.start_worker(&[("FLOWFLEET_SLOTS", "1")]).await?;
     fleet.put_flow("one", &flows::chain_of_models(1)).await?;
     let id = fleet.submit(&fleet.run("one", "hi")).await?;
     until("the model is asked", Duration::from_secs(10), || async {
         Ok((fleet.mock.requests() == 1).then_some(()))
     })
     .await?;
+    // Its only slot is taken: soon it takes no more messages, or the broker would send it the second attempt too.
+    tokio::time::sleep(Duration::from_millis(600)).await;
     fleet.workers[0].signal("-STOP")?;
     fleet.start_worker(&[]).await?;
-    // The broker may have sent the second attempt to the stopped worker too: it takes that back when three
-    // heartbeats were missed, 15 s later.
     let run = fleet.wait(&id, Duration::from_secs(60)).await?;
     fleet.workers[0].signal("-CONT")?;
     assert_eq!(run["state"], "succeeded");
