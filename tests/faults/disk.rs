@@ -1,18 +1,18 @@
 //! A full disk under the embedded fleet's store: what was accepted before and meanwhile is there afterwards, and what
 //! could not be stored was refused.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use flowfleet_mock_model as mock;
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::report::say;
+use crate::embedded::Embedded;
 use crate::flows;
-use crate::process::{Process, binary, free_address, until};
 
 /// Enough for the fleet's files, few enough to be full at once.
 const SIZE: &str = "size=24m";
@@ -82,10 +82,11 @@ pub async fn run() -> anyhow::Result<Option<Outcome>> {
     })
     .await?;
     let fleet = Embedded::start(&disk.0.path().join("data"), &model.base_url()).await?;
+    fleet.put_flow("two", &flows::chain_of_models(2)).await?;
     let mut outcome = Outcome::default();
     let mut ids = Vec::new();
     for n in 0..20 {
-        let (status, body) = fleet.submit(n).await?;
+        let (status, body) = fleet.submit("two", &input(n)).await?;
         ensure!(
             status == StatusCode::ACCEPTED,
             "before the disk is full: {status} {body}"
@@ -104,7 +105,7 @@ pub async fn run() -> anyhow::Result<Option<Outcome>> {
         if outcome.refused == 0 {
             disk.fill()?;
         }
-        let (status, body) = fleet.submit(n).await?;
+        let (status, body) = fleet.submit("two", &input(n)).await?;
         if status == StatusCode::ACCEPTED {
             ids.push((n, id(&body)?));
             outcome.accepted_meanwhile += 1;
@@ -121,10 +122,10 @@ pub async fn run() -> anyhow::Result<Option<Outcome>> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     disk.free()?;
     outcome.accepted = ids.len();
-    fleet.check(&ids).await?;
-    let (status, body) = fleet.submit(n).await?;
+    check(&fleet, &ids).await?;
+    let (status, body) = fleet.submit("two", &input(n)).await?;
     ensure!(status == StatusCode::ACCEPTED, "with room again: {status} {body}");
-    fleet.check(&[(n, id(&body)?)]).await?;
+    check(&fleet, &[(n, id(&body)?)]).await?;
     Ok(Some(outcome))
 }
 
@@ -135,82 +136,13 @@ fn id(body: &Value) -> anyhow::Result<String> {
         .to_owned())
 }
 
-struct Embedded {
-    url: String,
-    client: reqwest::Client,
-    _process: Process,
-}
-
-impl Embedded {
-    async fn start(data: &Path, model: &str) -> anyhow::Result<Self> {
-        let address = free_address()?;
-        let url = format!("http://{address}");
-        let child = Command::new(binary("flowfleet"))
-            .args(["up", "--listen", &address, "--data"])
-            .arg(data)
-            .env("OPENAI_BASE_URL", model)
-            .env("OPENAI_API_KEY", "a key")
-            .env(
-                "FLOWFLEET_LOG",
-                std::env::var("FLOWFLEET_LOG").unwrap_or_else(|_| "off".to_owned()),
-            )
-            .stdout(Stdio::null())
-            .spawn()?;
-        let process = Process {
-            child,
-            name: "flowfleet up",
-            admin: url.clone(),
-        };
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(20))
-            .build()?;
-        until("`flowfleet up` is ready", Duration::from_secs(60), async || {
-            let answer = client.get(format!("{url}/health/ready")).send().await;
-            Ok(answer
-                .is_ok_and(|answer| answer.status().is_success())
-                .then_some(()))
-        })
-        .await?;
-        let flow = client
-            .put(format!("{url}/v1/flows/two"))
-            .json(&flows::chain_of_models(2));
-        flow.send().await?.error_for_status()?;
-        Ok(Self {
-            url,
-            client,
-            _process: process,
-        })
+/// Waits until these have succeeded.
+async fn check(fleet: &Embedded, ids: &[(usize, String)]) -> anyhow::Result<()> {
+    for (n, id) in ids {
+        let run = fleet.wait(id, Duration::from_secs(90)).await?;
+        ensure!(run["output"] == format!("echo: echo: {}", input(*n)), "{run}");
     }
-
-    async fn submit(&self, n: usize) -> anyhow::Result<(StatusCode, Value)> {
-        let run = json!({"flow": "two", "input": input(n)});
-        let answer = self
-            .client
-            .post(format!("{}/v1/runs", self.url))
-            .json(&run)
-            .send()
-            .await?;
-        Ok((answer.status(), answer.json().await?))
-    }
-
-    /// Waits until these have succeeded.
-    async fn check(&self, ids: &[(usize, String)]) -> anyhow::Result<()> {
-        for (n, id) in ids {
-            let what = format!("run {id} ends");
-            let run: Value = until(&what, Duration::from_secs(90), async || {
-                let answer = self
-                    .client
-                    .get(format!("{}/v1/runs/{id}?wait_s=5", self.url))
-                    .send()
-                    .await?;
-                let run: Value = answer.json().await?;
-                Ok(run["finished_at"].is_string().then_some(run))
-            })
-            .await?;
-            ensure!(run["output"] == format!("echo: echo: {}", input(*n)), "{run}");
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Long enough to want pages of its own.

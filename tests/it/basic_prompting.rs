@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use flowfleet_mock_model as mock;
+use flowfleet_tests::embedded::Embedded;
 use serde_json::{Value, json};
 
-use crate::fleet::{Embedded, Fleet, is_final, until};
+use crate::fleet::{Fleet, is_final, until};
 use crate::flows;
 
 #[tokio::test]
@@ -62,15 +63,9 @@ async fn through_the_embedded_fleet() -> anyhow::Result<()> {
     let mock = mock::spawn(mock::Config::default()).await?;
     let data = tempfile::tempdir()?;
     let embedded = Embedded::start(data.path(), &mock.base_url()).await?;
-    let client = reqwest::Client::new();
-    let flow = flows::basic_prompting()?;
-    client
-        .put(format!("{}/v1/flows/basic", embedded.url))
-        .json(&flow)
-        .send()
-        .await?
-        .error_for_status()?;
-    let run: Value = client
+    embedded.put_flow("basic", &flows::basic_prompting()?).await?;
+    let run: Value = embedded
+        .client
         .post(format!("{}/v1/runs?wait_s=30", embedded.url))
         .json(&json!({"flow": "basic", "input": "hello"}))
         .send()
@@ -80,7 +75,8 @@ async fn through_the_embedded_fleet() -> anyhow::Result<()> {
         .await?;
     assert_eq!(run["state"], "succeeded", "{run}");
     assert_eq!(run["output"], "echo: hello");
-    let docs = client
+    let docs = embedded
+        .client
         .get(format!("{}/openapi.json", embedded.url))
         .send()
         .await?

@@ -1,6 +1,6 @@
 //! A fleet of real processes: dispatchers and workers, a mock model, and an HTTP client for them.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -303,41 +303,4 @@ pub(crate) async fn body(answer: reqwest::Response, expected: &[StatusCode]) -> 
     let text = answer.text().await?;
     ensure!(expected.contains(&status), "{status}: {text}");
     Ok(serde_json::from_str(&text)?)
-}
-
-/// `flowfleet up` in a directory of its own.
-#[derive(Debug)]
-pub(crate) struct Embedded {
-    pub(crate) url: String,
-    pub(crate) process: Process,
-}
-
-impl Embedded {
-    pub(crate) async fn start(data: &std::path::Path, model: &str) -> anyhow::Result<Self> {
-        let address = free_address()?;
-        let url = format!("http://{address}");
-        let child = Command::new(binary("flowfleet"))
-            .args(["up", "--listen", &address, "--data"])
-            .arg(data)
-            .env("OPENAI_BASE_URL", model)
-            .env("OPENAI_API_KEY", "test-key")
-            .env("FLOWFLEET_LOG", "warn")
-            .stdout(Stdio::null())
-            .spawn()?;
-        let embedded = Self {
-            process: Process {
-                child,
-                name: "flowfleet up",
-                admin: url.clone(),
-            },
-            url,
-        };
-        let client = reqwest::Client::new();
-        until("`flowfleet up` is ready", Duration::from_secs(60), || async {
-            let answer = client.get(format!("{}/health/ready", embedded.url)).send().await;
-            Ok(answer.is_ok_and(|a| a.status().is_success()).then_some(()))
-        })
-        .await?;
-        Ok(embedded)
-    }
 }

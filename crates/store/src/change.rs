@@ -139,7 +139,7 @@ impl Batch {
         }
         let events = number(run, progress.events.clone());
         self.events.extend(events::to_row(&events)?);
-        self.keep(run, &progress.nodes)?;
+        self.keep(run.id, &progress.nodes)?;
         if !events.is_empty() {
             let id = run.id.into();
             let (epoch, last_seq) = (long(run.epoch), long(run.last_seq));
@@ -205,7 +205,7 @@ impl Batch {
             },
         };
         if !run.state.is_final() {
-            self.keep(run, &release.nodes)?;
+            self.keep(run.id, &release.nodes)?;
         }
         Ok(Fenced::Applied { events })
     }
@@ -318,10 +318,10 @@ impl Batch {
         Ok(Some(events))
     }
 
-    fn keep(&mut self, run: &Locked, nodes: &[NodeCheckpoint]) -> Result<(), Error> {
+    pub(crate) fn keep(&mut self, run: RunId, nodes: &[NodeCheckpoint]) -> Result<(), Error> {
         for NodeCheckpoint { node, output } in nodes {
             let row = CheckpointRow {
-                run: run.id.into(),
+                run: run.into(),
                 node: node.clone(),
                 output: serde_json::to_string(output)?,
             };

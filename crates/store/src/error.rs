@@ -52,7 +52,8 @@ fn database_fault(code: &str) -> Fault {
         };
     }
     match code {
-        "40001" | "40P01" | "55P03" => Fault::Aborted,
+        // The last: the transaction was left alone for too long.
+        "40001" | "40P01" | "55P03" | "25P03" => Fault::Aborted,
         "42P01" | "42703" => Fault::Schema,
         // Administrators and failovers: a replica not yet promoted answers 25006.
         "25006" => Fault::Broken,
@@ -175,6 +176,7 @@ mod tests {
         for (code, fault) in [
             ("40001", Fault::Aborted),
             ("40P01", Fault::Aborted),
+            ("25P03", Fault::Aborted),
             ("5", Fault::Aborted),
             ("517", Fault::Aborted),
             ("08006", Fault::Broken),

@@ -24,8 +24,8 @@ use crate::metrics::{CONNECTED, LOST};
 const CONNECT: Duration = Duration::from_secs(15);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MOST: Duration = Duration::from_secs(5);
-/// Seconds between heartbeats: a peer that vanished without a word is noticed after two to three of them.
-/// Until then the broker keeps what it had sent to a worker that stands still, free slots and all.
+/// Seconds without a frame after which the peer has missed a heartbeat: one that vanished without a word is given up
+/// after two of them. Until then the broker keeps what it had sent to a worker that stands still, free slots and all.
 const HEARTBEAT: u16 = 5;
 /// The largest frame, in bytes. The library keeps room for 64 of them, and what the broker proposes would be 8 MiB a
 /// connection; our messages are a few hundred bytes.

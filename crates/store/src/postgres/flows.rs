@@ -57,7 +57,7 @@ const DELETE: &str =
 
 impl Postgres {
     async fn put_once(&self, flow: &NewFlow) -> Result<PutFlow, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let (newest, deleted): (i32, bool) = sqlx::query_as(RESERVE)
             .bind(flow.tenant.as_str())
             .bind(flow.name.as_str())

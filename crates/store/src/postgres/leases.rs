@@ -91,12 +91,15 @@ impl Postgres {
         runs: impl Iterator<Item = RunId> + Send,
     ) -> Result<(Transaction<'static, Pg>, HashMap<RunId, Locked>), Error> {
         let ids: Vec<_> = runs.map(Id::from).collect();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let held = lock(&mut tx, sqlx::query_as(LOCK).bind(ids)).await?;
         Ok((tx, held.into_iter().map(|run| (run.id, run)).collect()))
     }
 
     async fn checkpoint_once(&self, progress: &[Progress]) -> Result<Vec<Fenced>, Error> {
+        if let Some(answers) = self.checkpoint_known(progress).await? {
+            return Ok(answers);
+        }
         let (mut tx, mut held) = self.hold(progress.iter().map(|p| p.lease.run)).await?;
         let mut batch = Batch::default();
         let answers = leased::fence(

@@ -7,6 +7,7 @@ mod history;
 mod keys;
 mod leader;
 mod leases;
+mod progress;
 mod runs;
 mod upkeep;
 mod write;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Postgres as Pg, Transaction};
 
 use crate::Options;
 use crate::error::Error;
@@ -28,6 +29,10 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
 /// Idle connections older than this are tested before use: a failover or a proxy may have closed them.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a transaction of several statements begins. A process that is stopped between two of them, or cut off, would
+/// keep its rows locked until its connection is found dead, which takes hours; and upkeep passes over locked rows.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'";
 
 /// The store on PostgreSQL.
 #[derive(Debug)]
@@ -59,6 +64,10 @@ impl Postgres {
             pool,
             options: connect,
         })
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Pg>, Error> {
+        Ok(self.pool.begin_with(BEGIN).await?)
     }
 
     async fn migrate_once(&self) -> Result<u32, Error> {

@@ -278,7 +278,7 @@ impl Postgres {
     }
 
     async fn cancel_once(&self, tenant: &Tenant, run: RunId) -> Result<CancelOutcome, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let query = sqlx::query_as(LOCK_ONE).bind(Id::from(run)).bind(tenant.as_str());
         let Some(mut locked) = super::write::lock(&mut tx, query).await?.pop() else {
             return Ok(CancelOutcome::NotFound);

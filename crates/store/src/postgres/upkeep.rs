@@ -68,7 +68,7 @@ fn rows(limit: u32) -> i64 {
 
 impl Postgres {
     async fn promote_once(&self, limit: u32) -> Result<(u32, Option<OutboxRow>), Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let mut due = lock(&mut tx, sqlx::query_as(LOCK_DUE).bind(rows(limit))).await?;
         let mut batch = Batch::default();
         for run in &mut due {
@@ -80,7 +80,7 @@ impl Postgres {
     }
 
     async fn reap_once(&self, limit: u32) -> Result<(Vec<RunEvent>, Option<OutboxRow>), Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let mut lost = lock(&mut tx, sqlx::query_as(LOCK_LOST).bind(rows(limit))).await?;
         let (mut batch, mut events) = (Batch::default(), Vec::new());
         for run in &mut lost {
@@ -92,7 +92,7 @@ impl Postgres {
     }
 
     async fn expire_once(&self, limit: u32) -> Result<Vec<RunEvent>, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let mut late = lock(&mut tx, sqlx::query_as(LOCK_LATE).bind(rows(limit))).await?;
         let (mut batch, mut events) = (Batch::default(), Vec::new());
         for run in &mut late {
@@ -109,7 +109,7 @@ impl Postgres {
         age: Duration,
         limit: u32,
     ) -> Result<Option<OutboxRow>, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let query = sqlx::query_as(LOCK_UNPUBLISHED)
             .bind(rows(limit))
             .bind(queue.as_str())

@@ -5,6 +5,7 @@
 
 mod bed;
 mod concurrency;
+mod cut_off;
 mod flows;
 mod history;
 mod interruptions;
@@ -74,4 +75,9 @@ contract! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_connection_dies_leads_no_more() {
     bed::run(bed::Dialect::Postgres, upkeep::a_killed_leader_leads_no_more).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stopped_process_held_goes_on() {
+    bed::run(bed::Dialect::Postgres, cut_off::its_runs_are_given_to_others).await;
 }
