@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{Http, ModelSettings};
 use crate::plan::NodeInfo;
-use crate::run::{Environment, Progress};
+use crate::run::{Clock, Environment, Progress};
 use crate::value::Value;
 
 /// The components with a native implementation.
@@ -26,6 +26,9 @@ pub enum Kind {
     Parser,
     /// If-Else.
     ConditionalRouter,
+    Agent,
+    Calculator,
+    CurrentDate,
 }
 
 impl Kind {
@@ -41,6 +44,9 @@ impl Kind {
             Self::OpenAiModel => "OpenAiModel",
             Self::Parser => "Parser",
             Self::ConditionalRouter => "ConditionalRouter",
+            Self::Agent => "Agent",
+            Self::Calculator => "Calculator",
+            Self::CurrentDate => "CurrentDate",
         }
     }
 }
@@ -116,6 +122,8 @@ pub(crate) struct NodeCall {
     pub params: Params,
     /// Names of the outputs to compute: those on a connected edge, or all when none is connected.
     pub wanted: Arc<[String]>,
+    /// Of an agent: calls of the nodes in tool mode that are connected to it.
+    pub tools: Vec<Self>,
 }
 
 /// What a node produced.
@@ -182,6 +190,7 @@ pub(crate) struct RunContext {
     pub variables: Environment,
     /// The operator's environment alone: what a run says is not in it.
     pub environment: Environment,
+    pub clock: Clock,
     pub model: Arc<ModelSettings>,
     pub on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub cancel: CancellationToken,
@@ -236,6 +245,9 @@ mod tests {
             Kind::OpenAiModel,
             Kind::Parser,
             Kind::ConditionalRouter,
+            Kind::Agent,
+            Kind::Calculator,
+            Kind::CurrentDate,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }
