@@ -218,7 +218,11 @@ fn included(plan: &Plan, start: Option<NodeIdx>) -> Vec<bool> {
 fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
     let mut used_otherwise = vec![false; plan.nodes.len()];
     for edge in &plan.edges {
-        let is_agents = edge.field == TOOLS && matches!(plan.nodes[edge.target].kind, Ok(Kind::Agent));
+        let is_agents = edge.field == TOOLS
+            && plan.nodes[edge.target]
+                .kind
+                .as_ref()
+                .is_ok_and(|kind| kind.is_agent());
         used_otherwise[edge.source] |= !is_agents;
     }
     for (index, used_otherwise) in used_otherwise.into_iter().enumerate() {

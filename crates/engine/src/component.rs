@@ -27,11 +27,18 @@ pub enum Kind {
     /// If-Else.
     ConditionalRouter,
     Agent,
+    /// The agent of lfx 1.12.4 to 1.12.8, whose instructions may name the time to the second.
+    TimedAgent,
     Calculator,
     CurrentDate,
 }
 
 impl Kind {
+    /// Whether tools can be connected to it.
+    pub(crate) fn is_agent(self) -> bool {
+        matches!(self, Self::Agent | Self::TimedAgent)
+    }
+
     /// As metrics call it.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -44,7 +51,7 @@ impl Kind {
             Self::OpenAiModel => "OpenAiModel",
             Self::Parser => "Parser",
             Self::ConditionalRouter => "ConditionalRouter",
-            Self::Agent => "Agent",
+            Self::Agent | Self::TimedAgent => "Agent",
             Self::Calculator => "Calculator",
             Self::CurrentDate => "CurrentDate",
         }

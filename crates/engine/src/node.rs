@@ -293,7 +293,7 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::LanguageModel | Kind::OpenAiModel => &["text_output"],
         Kind::Parser => &["parsed_text"],
         Kind::ConditionalRouter => &["true_result", "false_result"],
-        Kind::Agent => &["response"],
+        Kind::Agent | Kind::TimedAgent => &["response"],
         Kind::Calculator => &["result"],
         Kind::CurrentDate => &["current_date"],
     }

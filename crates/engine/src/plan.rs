@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::component::{Kind, Param};
+use crate::component::Param;
 use crate::edge::Edge;
 use crate::graph::{Graph, NodeIdx};
 use crate::group::Aliases;
@@ -155,7 +155,7 @@ impl Plan {
 
     /// The edges from an agent's tools to it.
     pub(crate) fn tool_edges(&self, node: NodeIdx) -> impl Iterator<Item = &Edge> {
-        let is_agent = matches!(self.nodes[node].kind, Ok(Kind::Agent));
+        let is_agent = self.nodes[node].kind.as_ref().is_ok_and(|kind| kind.is_agent());
         self.incoming[node]
             .iter()
             .map(|edge| &self.edges[*edge])

@@ -49,7 +49,7 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::OpenAiModel => Box::pin(openai_model::run(call, ctx)).await,
         Kind::Parser => parser::run(call),
         Kind::ConditionalRouter => conditional_router::run(call),
-        Kind::Agent => Box::pin(agent::run(call, ctx)).await,
+        Kind::Agent | Kind::TimedAgent => Box::pin(agent::run(call, ctx)).await,
         Kind::Calculator => calculator::run(call),
         Kind::CurrentDate => current_date::run(call, ctx),
     }

@@ -34,6 +34,7 @@ fn kind_named(name: &str) -> Option<Kind> {
         "Parser" => Kind::Parser,
         "ConditionalRouter" => Kind::ConditionalRouter,
         "Agent" => Kind::Agent,
+        "TimedAgent" => Kind::TimedAgent,
         "Calculator" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
         _ => return None,
@@ -75,7 +76,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 12, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 13, "a kind without any code: {kinds:?}");
     }
 
     #[test]

@@ -167,7 +167,14 @@ fn tools(call: &NodeCall) -> Vec<Tool> {
 
 /// The instructions, then the input: always as the user, also from another agent.
 fn messages(call: &NodeCall, ctx: &NodeContext, model: &str) -> Result<Vec<Json>, NodeError> {
-    let today = (ctx.clock)().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let precision = if call.kind == Kind::TimedAgent {
+        "%Y-%m-%d %H:%M:%S UTC"
+    } else {
+        "%Y-%m-%d"
+    };
+    let today = (ctx.clock)()
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .strftime(precision);
     let instructions = params::text(call, "system_prompt", "")?
         .replace("{current_date}", &today.to_string())
         .replace("{model_name}", model)

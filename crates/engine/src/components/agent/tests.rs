@@ -189,6 +189,18 @@ async fn the_first_question_is_langflows() {
 }
 
 #[tokio::test]
+async fn the_agent_before_knew_the_time() {
+    let mut call = agent(&[]);
+    call.kind = Kind::TimedAgent;
+    let ran = ran(&call, vec![("hi", vec![])]).await;
+    let instructions = &ran.asked[0]["messages"][0]["content"];
+    assert_eq!(
+        instructions,
+        "It is 2026-11-21 20:48:03 UTC, you are gpt-4o-mini {x}."
+    );
+}
+
+#[tokio::test]
 async fn tools_answer_side_by_side_and_in_order() {
     let calls = vec![
         (
