@@ -213,8 +213,18 @@ async fn check(bed: &Bed) -> anyhow::Result<()> {
         get(old.clone(), "/events").await?,
         get(new.clone(), "/events").await?,
     );
+    // Some of their times are those of the run's own row, and a copy is from another hour.
+    let told = |text: &str| -> anyhow::Result<Vec<Value>> {
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.map(|event| {
+            let mut event: Value = serde_json::from_str(event)?;
+            event["at"].take();
+            Ok(event)
+        })
+        .collect()
+    };
     ensure!(
-        original.replace(&old, &new) == copy && copy.contains("run.succeeded"),
+        told(&original.replace(&old, &new))? == told(&copy)? && copy.contains("run.succeeded"),
         "the events of a copy are not those of the original:\n{original}\n{copy}"
     );
     Ok(())
