@@ -184,10 +184,15 @@ fn attempts(history: &History<'_>, found: &mut Found) {
             attempts.len()
         ));
     }
-    // What interrupted a run whose cancellation was asked for cancelled it.
+    // What interrupted a run whose cancellation was asked for cancelled it; others were cancelled while they waited.
     let interruptions = because.iter().filter(interrupted).count();
-    let cancelled_so =
-        usize::from(state(history) == "cancelled" && because.last().as_ref().is_some_and(interrupted));
+    let waited = matches!(
+        history.events,
+        [.., before, last] if before.kind == "run.queued" && last.kind == "run.cancelled"
+    );
+    let cancelled_so = usize::from(
+        state(history) == "cancelled" && !waited && because.last().as_ref().is_some_and(interrupted),
+    );
     if count("run.interrupted") + cancelled_so != interruptions
         || history.run["interruptions"].as_u64() != Some(interruptions as u64)
     {

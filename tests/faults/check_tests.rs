@@ -75,6 +75,32 @@ fn a_fine_history_breaks_nothing() {
 }
 
 #[test]
+fn cancellations_and_interruptions_add_up() {
+    let cancelled = |text: &'static str, interruptions: u64| {
+        broken(|c| {
+            c.entry.work = Work::Cancelled;
+            c.entry.cancel = Cancel::Done;
+            c.events = events(text);
+            let last = c.events.len();
+            c.asked = HashMap::new();
+            c.run = json!({
+                "state": "cancelled", "interruptions": interruptions, "last_event": last,
+                "usage": {"output_tokens": 0}, "attempts": [{"attempt": 1, "ended_because": "worker_lost"}],
+            });
+        })
+    };
+    let waiting = "run.queued run.started run.interrupted run.queued run.cancelled";
+    let running = "run.queued run.started run.cancelled";
+    assert_eq!(cancelled(waiting, 1), []);
+    assert_eq!(cancelled(running, 1), []);
+    assert_eq!(cancelled(running, 0), [Rule::Attempts]);
+    assert_eq!(
+        cancelled("run.queued run.started run.interrupted run.cancelled", 1),
+        [Rule::Attempts]
+    );
+}
+
+#[test]
 fn every_change_of_it_breaks_its_rule() {
     type Change = fn(&mut Case);
     let changes: [(&str, Change, Rule); 18] = [

@@ -26,8 +26,12 @@ pub(super) fn number(value: f64) -> String {
         0
     } else if size >= 10.0 {
         1
-    } else {
+    } else if size >= 0.1 {
         2
+    } else if size >= 0.01 {
+        3
+    } else {
+        4
     };
     format!("{value:.decimals$}")
 }
@@ -164,6 +168,8 @@ mod tests {
         for (value, text) in [
             (0.0, "0"),
             (0.123, "0.12"),
+            (0.0234, "0.023"),
+            (0.00234, "0.0023"),
             (9.999, "10.00"),
             (12.34, "12.3"),
             (999.4, "999"),

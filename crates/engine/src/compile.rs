@@ -8,14 +8,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use crate::component::Kind;
+use crate::components::{TOOLSET, is_tool};
 use crate::document::{self, RawEdge, RawNode};
 use crate::edge::{self, Edge};
 use crate::graph::{Graph, NodeIdx};
 use crate::group;
 use crate::node::{Node, native_outputs};
 use crate::params;
-use crate::plan::{CompileLimits, Plan, Unsupported};
+use crate::plan::{CompileLimits, Plan, TOOLS, Unsupported};
 use crate::problem::{FlowError, Problems, child, clip};
 
 /// Names listed in one warning or problem.
@@ -213,7 +216,16 @@ fn included(plan: &Plan, start: Option<NodeIdx>) -> Vec<bool> {
 
 /// Everything that follows from nodes, edges and what runs.
 fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
-    for index in 0..plan.nodes.len() {
+    let mut used_otherwise = vec![false; plan.nodes.len()];
+    for edge in &plan.edges {
+        let is_agents = edge.field == TOOLS
+            && plan.nodes[edge.target]
+                .kind
+                .as_ref()
+                .is_ok_and(|kind| kind.is_agent());
+        used_otherwise[edge.source] |= !is_agents;
+    }
+    for (index, used_otherwise) in used_otherwise.into_iter().enumerate() {
         let node = &plan.nodes[index];
         let used: BTreeSet<&str> = plan
             .graph
@@ -221,11 +233,11 @@ fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
             .iter()
             .map(|out| out.output.as_str())
             .collect();
-        let native = node
-            .kind
-            .as_ref()
-            .map(|kind| native_outputs(*kind))
-            .unwrap_or_default();
+        let native: &[&str] = match node.kind {
+            Ok(_) if node.tool_mode => &[TOOLSET],
+            Ok(kind) => native_outputs(kind),
+            Err(_) => &[],
+        };
         let all = node.outputs.iter().map(|output| output.name.as_str());
         let wanted: Vec<String> = match used.is_empty() {
             true => all
@@ -238,7 +250,7 @@ fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
                 .collect(),
         };
         if let Some(reason) = plan.included[index]
-            .then(|| refusal(node, &wanted, native))
+            .then(|| refusal(node, &wanted, native, used_otherwise))
             .flatten()
         {
             plan.unsupported.push(Unsupported {
@@ -252,7 +264,9 @@ fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
         let params = params::from_fields(&node.fields);
         plan.params.push(Arc::new(params));
     }
-    for index in (0..plan.nodes.len()).filter(|index| plan.included[*index]) {
+    // What a tool lacks, the model says.
+    let asked = |index: &NodeIdx| plan.included[*index] && !plan.nodes[*index].tool_mode;
+    for index in (0..plan.nodes.len()).filter(asked).collect::<Vec<_>>() {
         let missing = params::missing(plan, index, &plan.nodes[index].fields, &plan.params[index]);
         if !missing.is_empty() {
             plan.missing.insert(index, missing);
@@ -262,18 +276,41 @@ fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
 }
 
 /// Why a node that runs cannot run natively.
-fn refusal(node: &Node, wanted: &[String], native: &[&str]) -> Option<String> {
-    if let Err(reason) = &node.kind {
-        return Some(clip(reason.clone()));
-    }
+fn refusal(node: &Node, wanted: &[String], native: &[&str], used_otherwise: bool) -> Option<String> {
+    let kind = match &node.kind {
+        Ok(kind) => *kind,
+        Err(reason) => return Some(clip(reason.clone())),
+    };
     let name = &node.info.display_name;
     if node.tool_mode {
-        return Some(format!("{name}: used as a tool, which needs the Python engine"));
+        if !is_tool(kind) {
+            return Some(format!("{name}: used as a tool, which needs the Python engine"));
+        }
+        let actions = node
+            .fields
+            .get("tools_metadata")
+            .and_then(|field| field.value.as_array());
+        if actions.into_iter().flatten().any(needs_approval) {
+            return Some(format!(
+                "{name}: a tool that asks for approval needs the Python engine"
+            ));
+        }
+        if used_otherwise {
+            return Some(format!(
+                "{name}: only an Agent can use a tool without the Python engine"
+            ));
+        }
     }
     let output = wanted.iter().find(|output| !native.contains(&output.as_str()))?;
     Some(clip(format!(
         "{name}: the output {output} is an object that only exists in Python"
     )))
+}
+
+fn needs_approval(action: &Json) -> bool {
+    action["approval_actions"]
+        .as_array()
+        .is_some_and(|actions| !actions.is_empty())
 }
 
 fn warnings(plan: &Plan, start: Option<NodeIdx>) -> Vec<String> {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{Http, ModelSettings};
 use crate::plan::NodeInfo;
-use crate::run::{Environment, Progress};
+use crate::run::{Clock, Environment, Progress};
 use crate::value::Value;
 
 /// The components with a native implementation.
@@ -26,9 +26,19 @@ pub enum Kind {
     Parser,
     /// If-Else.
     ConditionalRouter,
+    Agent,
+    /// The agent of lfx 1.12.4 to 1.12.8, whose instructions may name the time to the second.
+    TimedAgent,
+    Calculator,
+    CurrentDate,
 }
 
 impl Kind {
+    /// Whether tools can be connected to it.
+    pub(crate) fn is_agent(self) -> bool {
+        matches!(self, Self::Agent | Self::TimedAgent)
+    }
+
     /// As metrics call it.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -41,6 +51,9 @@ impl Kind {
             Self::OpenAiModel => "OpenAiModel",
             Self::Parser => "Parser",
             Self::ConditionalRouter => "ConditionalRouter",
+            Self::Agent | Self::TimedAgent => "Agent",
+            Self::Calculator => "Calculator",
+            Self::CurrentDate => "CurrentDate",
         }
     }
 }
@@ -116,6 +129,8 @@ pub(crate) struct NodeCall {
     pub params: Params,
     /// Names of the outputs to compute: those on a connected edge, or all when none is connected.
     pub wanted: Arc<[String]>,
+    /// Of an agent: calls of the nodes in tool mode that are connected to it.
+    pub tools: Vec<Self>,
 }
 
 /// What a node produced.
@@ -182,6 +197,7 @@ pub(crate) struct RunContext {
     pub variables: Environment,
     /// The operator's environment alone: what a run says is not in it.
     pub environment: Environment,
+    pub clock: Clock,
     pub model: Arc<ModelSettings>,
     pub on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub cancel: CancellationToken,
@@ -236,6 +252,9 @@ mod tests {
             Kind::OpenAiModel,
             Kind::Parser,
             Kind::ConditionalRouter,
+            Kind::Agent,
+            Kind::Calculator,
+            Kind::CurrentDate,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

@@ -60,6 +60,7 @@ pub async fn execute(
         context: Arc::new(RunContext {
             http: services.http.clone(),
             environment: Arc::clone(&services.environment),
+            clock: Arc::clone(&services.clock),
             model: Arc::clone(&services.model),
             run_id: run_id.to_owned(),
             session_id: prepared.session_id.clone(),
@@ -188,7 +189,7 @@ impl Driver<'_> {
         });
         let ended = |node: NodeIdx| self.ended[node].as_deref();
         let variables = &self.context.variables;
-        let call = match self.prepared.call(self.plan, node, variables, ended) {
+        let call = match self.prepared.call(self.plan, node, variables, &ended) {
             Ok(call) => call,
             Err(error) => return Err(self.fail(node, error)),
         };

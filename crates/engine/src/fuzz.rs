@@ -63,6 +63,7 @@ fn run(
     static SERVICES: LazyLock<Services> = LazyLock::new(|| Services {
         http: Http::new().unwrap_or_else(|error| panic!("{error}")),
         environment: Arc::new(|_: &str| None),
+        clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),
         model: Arc::new(ModelSettings::default()),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -43,5 +43,5 @@ pub use model::{CallLimits, Host, Http, InvalidHost, InvalidSettings, ModelSetti
 pub use plan::{CompileLimits, EngineKind, NodeInfo, Plan, Unsupported};
 pub use problem::{FlowError, MAX_PROBLEMS, Problem};
 pub use request::{InputType, LangflowCall, OutputType, Request, RequestError};
-pub use run::{Environment, Outcome, Progress, RunError, Services, ServicesError};
+pub use run::{Clock, Environment, Outcome, Progress, RunError, Services, ServicesError};
 pub use value::{Message, Value};

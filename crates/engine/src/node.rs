@@ -263,6 +263,9 @@ fn by_registry_name(name: &str) -> Option<Kind> {
         "OpenAIModel" => Kind::OpenAiModel,
         "ParserComponent" | "parser" => Kind::Parser,
         "ConditionalRouter" => Kind::ConditionalRouter,
+        "Agent" => Kind::Agent,
+        "CalculatorComponent" => Kind::Calculator,
+        "CurrentDate" => Kind::CurrentDate,
         _ => return None,
     })
 }
@@ -279,6 +282,9 @@ fn by_module_path(path: &str) -> Option<Kind> {
         "OpenAIModelComponent" => Kind::OpenAiModel,
         "ParserComponent" => Kind::Parser,
         "ConditionalRouterComponent" => Kind::ConditionalRouter,
+        "AgentComponent" => Kind::Agent,
+        "CalculatorComponent" => Kind::Calculator,
+        "CurrentDateComponent" => Kind::CurrentDate,
         _ => return None,
     })
 }
@@ -292,5 +298,8 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::LanguageModel | Kind::OpenAiModel => &["text_output"],
         Kind::Parser => &["parsed_text"],
         Kind::ConditionalRouter => &["true_result", "false_result"],
+        Kind::Agent | Kind::TimedAgent => &["response"],
+        Kind::Calculator => &["result"],
+        Kind::CurrentDate => &["current_date"],
     }
 }

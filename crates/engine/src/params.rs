@@ -54,7 +54,7 @@ fn coerce(field: &Field) -> Option<Json> {
     }
     match field.kind.as_str() {
         "dict" | "NestedDict" => Some(dict(value)),
-        "table" => Some(value.clone()),
+        "table" | "tools" => Some(value.clone()),
         "int" => Some(integer(value).unwrap_or_else(|| value.clone())),
         "float" | "slider" => Some(float(value).unwrap_or_else(|| value.clone())),
         "str" => text(value),

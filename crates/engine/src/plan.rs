@@ -60,6 +60,9 @@ pub struct NodeInfo {
     pub component: String,
 }
 
+/// The field of an agent that takes tools.
+pub(crate) const TOOLS: &str = "tools";
+
 /// A flow, compiled once. Nodes are numbered in a topological order.
 #[derive(Debug)]
 pub struct Plan {
@@ -148,6 +151,15 @@ impl Plan {
             .get(id_or_name)
             .or_else(|| self.by_display_name.get(id_or_name))
             .copied()
+    }
+
+    /// The edges from an agent's tools to it.
+    pub(crate) fn tool_edges(&self, node: NodeIdx) -> impl Iterator<Item = &Edge> {
+        let is_agent = self.nodes[node].kind.as_ref().is_ok_and(|kind| kind.is_agent());
+        self.incoming[node]
+            .iter()
+            .map(|edge| &self.edges[*edge])
+            .filter(move |edge| is_agent && edge.field == TOOLS && self.nodes[edge.source].tool_mode)
     }
 
     /// Whether an edge feeds a field.

@@ -120,7 +120,7 @@ impl Prepared {
         plan: &Plan,
         node: NodeIdx,
         variables: &Environment,
-        ended: impl Fn(NodeIdx) -> Option<&'o NodeOutput>,
+        ended: &dyn Fn(NodeIdx) -> Option<&'o NodeOutput>,
     ) -> Result<NodeCall, NodeError> {
         let mut params = Params::over(self.base(plan, node));
         self.load_variables(plan, node, variables, &mut params)?;
@@ -130,6 +130,10 @@ impl Prepared {
         if params.contains_key(SESSION_FIELD) {
             params.insert(SESSION_FIELD, Param::Field(Json::String(self.session_id.clone())));
         }
+        let tools = plan.tool_edges(node).filter(|edge| ended(edge.source).is_some());
+        let tools = tools
+            .map(|edge| self.call(plan, edge.source, variables, ended))
+            .collect::<Result<_, _>>()?;
         self.feed(plan, node, &mut params, ended)?;
         let found = &plan.nodes[node];
         let kind = found.kind.as_ref().map_err(|reason| NodeError {
@@ -143,6 +147,7 @@ impl Prepared {
             kind: *kind,
             params,
             wanted: Arc::clone(&plan.wanted[node]),
+            tools,
         })
     }
 
@@ -197,7 +202,7 @@ impl Prepared {
         plan: &Plan,
         node: NodeIdx,
         params: &mut Params,
-        ended: impl Fn(NodeIdx) -> Option<&'o NodeOutput>,
+        ended: &dyn Fn(NodeIdx) -> Option<&'o NodeOutput>,
     ) -> Result<(), NodeError> {
         let mut fed: BTreeMap<&str, Param> = BTreeMap::new();
         for edge in plan.incoming[node].iter().map(|edge| &plan.edges[*edge]) {

@@ -16,11 +16,15 @@ use crate::request::RequestError;
 /// Where credentials and variables come from when the request has none.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
+/// What the time is.
+pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
+
 /// What every execution of a process shares.
 #[derive(Clone)]
 pub struct Services {
     pub http: Http,
     pub environment: Environment,
+    pub clock: Clock,
     /// The operator's: a run's variables do not change it.
     pub model: Arc<ModelSettings>,
 }
@@ -41,6 +45,7 @@ impl Services {
         Ok(Self {
             http: Http::new()?,
             environment: Arc::new(|name: &str| std::env::var(name).ok()),
+            clock: Arc::new(jiff::Timestamp::now),
             model: Arc::new(ModelSettings::from_env()?),
         })
     }

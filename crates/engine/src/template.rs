@@ -9,7 +9,7 @@ mod text;
 
 pub(crate) use fstring::{Access, render};
 pub(crate) use mustache::render as render_mustache;
-pub(crate) use text::to_text;
+pub(crate) use text::{json as python_json, repr as python_repr, to_text};
 
 /// A number with six significant digits at most, as tables show it.
 pub(crate) fn general(value: f64) -> String {

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::calls::{Call, calls};
+
 /// The part of a request the server looks at. Everything else is accepted.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Request {
@@ -16,6 +18,8 @@ pub(crate) struct Request {
     max_tokens: Option<u64>,
     #[serde(default)]
     max_completion_tokens: Option<u64>,
+    #[serde(default)]
+    tools: Vec<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,6 +42,7 @@ pub(crate) struct Answer {
     model: String,
     pub question: String,
     pub tokens: Vec<String>,
+    calls: Vec<Call>,
     pub input_tokens: u64,
     cut: bool,
     usage: bool,
@@ -52,14 +57,27 @@ impl Answer {
         if request.messages.is_empty() {
             return Err("messages must have at least one entry");
         }
-        let question = request
+        let asked = request
             .messages
             .iter()
-            .rev()
-            .find(|message| message.role == "user")
-            .map(|message| text(&message.content));
+            .rposition(|message| message.role == "user");
+        let question = asked.map(|place| text(&request.messages[place].content));
         let question = question.unwrap_or_default();
-        let mut tokens = tokens(&format!("echo: {question}"));
+        let mut said = format!("echo: {question}");
+        let since = &request.messages[asked.map_or(0, |place| place + 1)..];
+        let mut calls = match request.tools.is_empty() {
+            true => Vec::new(),
+            false => calls(&question),
+        };
+        for told in since.iter().filter(|message| message.role == "tool") {
+            said.push('\n');
+            said.push_str(&text(&told.content));
+            calls.clear();
+        }
+        let mut tokens = match calls.is_empty() {
+            true => tokens(&said),
+            false => Vec::new(),
+        };
         let limit = request.max_completion_tokens.or(request.max_tokens);
         let limit = limit
             .and_then(|limit| usize::try_from(limit).ok())
@@ -76,6 +94,7 @@ impl Answer {
             model: request.model,
             question,
             tokens,
+            calls,
             input_tokens,
             cut,
             usage: request
@@ -97,11 +116,28 @@ impl Answer {
     }
 
     fn reason(&self) -> &'static str {
-        if self.cut { "length" } else { "stop" }
+        match (self.cut, self.calls.is_empty()) {
+            (true, _) => "length",
+            (false, true) => "stop",
+            (false, false) => "tool_calls",
+        }
+    }
+
+    fn tool_calls(&self) -> Option<Value> {
+        let call = |(index, call): (usize, &Call)| {
+            let arguments = Value::Object(call.arguments.clone()).to_string();
+            json!({"index": index, "id": format!("call_{index}"), "type": "function",
+                "function": {"name": call.name, "arguments": arguments}})
+        };
+        (!self.calls.is_empty()).then(|| self.calls.iter().enumerate().map(call).collect())
     }
 
     /// The answer in one piece.
     pub(crate) fn whole(&self) -> Value {
+        let mut message = json!({"role": "assistant", "content": self.tokens.concat()});
+        if let Some(calls) = self.tool_calls() {
+            message["tool_calls"] = calls;
+        }
         json!({
             "id": self.id,
             "object": "chat.completion",
@@ -109,7 +145,7 @@ impl Answer {
             "model": self.model,
             "choices": [{
                 "index": 0,
-                "message": {"role": "assistant", "content": self.tokens.concat()},
+                "message": message,
                 "finish_reason": self.reason(),
             }],
             "usage": self.usage(),
@@ -138,7 +174,11 @@ impl Answer {
 
     /// After the last token.
     pub(crate) fn closing(&self) -> String {
-        let mut end = self.chunk(&json!({}), Some(self.reason()));
+        let mut end = String::new();
+        if let Some(calls) = self.tool_calls() {
+            end.push_str(&self.chunk(&json!({"tool_calls": calls}), None));
+        }
+        end.push_str(&self.chunk(&json!({}), Some(self.reason())));
         if self.usage {
             let usage = json!({
                 "id": self.id,
@@ -215,6 +255,37 @@ mod tests {
         assert_eq!(
             whole["usage"],
             json!({"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8})
+        );
+    }
+
+    #[test]
+    fn tools_are_asked_for_once() {
+        let mut request = json!({"model": "m", "tools": [{"type": "function"}], "messages": [
+            {"role": "user", "content": "how much? [call sum {\"e\": \"1+1\"}]"},
+        ]});
+        let whole = answer(request.clone()).unwrap().whole();
+        let choice = &whole["choices"][0];
+        assert_eq!(
+            (&choice["finish_reason"], &choice["message"]["content"]),
+            (&json!("tool_calls"), &json!(""))
+        );
+        let function = &choice["message"]["tool_calls"][0]["function"];
+        assert_eq!(*function, json!({"name": "sum", "arguments": r#"{"e":"1+1"}"#}));
+        let streamed = answer(request.clone()).unwrap().closing();
+        assert!(
+            streamed.contains(r#""tool_calls":[{"#) && streamed.contains("\"finish_reason\":\"tool_calls\"")
+        );
+        let messages = request["messages"].as_array_mut().unwrap();
+        messages.push(json!({"role": "assistant", "content": null, "tool_calls": []}));
+        messages.push(json!({"role": "tool", "content": "2", "tool_call_id": "call_0"}));
+        let whole = answer(request.clone()).unwrap().whole();
+        let text = whole["choices"][0]["message"]["content"].as_str().unwrap();
+        assert_eq!(text, "echo: how much? [call sum {\"e\": \"1+1\"}]\n2");
+        request["tools"] = json!([]);
+        request["messages"].as_array_mut().unwrap().truncate(1);
+        assert_eq!(
+            answer(request).unwrap().whole()["choices"][0]["finish_reason"],
+            "stop"
         );
     }
 

@@ -1,10 +1,12 @@
 //! A model server that costs nothing: OpenAI's chat completions, answered the same way every time.
 //!
-//! It echoes the last message of the user, after a latency and at a rate that can be set, and fails when told to.
+//! It echoes the last message of the user, after a latency and at a rate that can be set, asks for the tools that the
+//! message names, and fails when told to.
 //! For demos, tests and load tests. It owns the wire and the counts; what is asked is the clients' business.
 
 mod answer;
 mod args;
+mod calls;
 mod config;
 mod handle;
 mod server;

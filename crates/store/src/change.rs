@@ -184,7 +184,19 @@ impl Batch {
             answer: None,
         };
         let events = match release.retry_in {
-            Some(delay) if !run.cancel_requested => {
+            // It failed, and whoever wanted it no longer does.
+            Some(_) if run.cancel_requested => {
+                let Ok(next) = apply(run.state, Event::Finished(Ending::Cancelled)) else {
+                    return Ok(Fenced::Stale);
+                };
+                let mut new = release.events.clone();
+                let data = json!({ "attempt": run.attempt });
+                new.push(event(run.now, EventKind::RunCancelled, data));
+                let events = self.end_attempt(run, &ended, new)?;
+                self.transition(run, next, None, release.usage);
+                events
+            }
+            Some(delay) => {
                 let Ok(next) = apply(run.state, Event::RetryLater) else {
                     return Ok(Fenced::Stale);
                 };
@@ -199,7 +211,7 @@ impl Batch {
                 self.transition(run, next, Some(later(run.now, delay)), release.usage);
                 events
             }
-            _ => match self.interrupt(run, Event::Interrupted, &ended, release.events.clone())? {
+            None => match self.interrupt(run, Event::Interrupted, &ended, release.events.clone())? {
                 Some(events) => events,
                 None => return Ok(Fenced::Stale),
             },

@@ -75,6 +75,7 @@ fn services(base_url: Option<String>) -> anyhow::Result<Services> {
             "OPENAI_API_KEY" => Some("none".to_owned()),
             _ => None,
         }),
+        clock: Arc::new(jiff::Timestamp::now),
         model: Arc::new(ModelSettings::from_env()?),
     })
 }

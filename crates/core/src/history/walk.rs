@@ -156,7 +156,17 @@ impl Walk {
                 self.over(because);
                 self.enter(next);
             }
-            Op::Retry if self.cancel => self.interrupt(Event::Interrupted, EndedBecause::Failed),
+            Op::Retry if self.cancel => {
+                let Ok(next) = apply(state, Event::Finished(Ending::Cancelled)) else {
+                    return;
+                };
+                self.write(
+                    EventKind::RunCancelled,
+                    json!({ "attempt": self.history.attempt }),
+                );
+                self.over(EndedBecause::Failed);
+                self.enter(next);
+            }
             Op::Retry => {
                 let Ok(next) = apply(state, Event::RetryLater) else {
                     return;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::{from_node, params, properties, wants};
-use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput};
+use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput, Usage};
 use crate::model::{CallLimits, Chat, Endpoint, chat};
 use crate::value::{Message, Value};
 
@@ -44,12 +44,7 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext, ask: Ask) -> Result<
     let reply = chat(ctx, &question, &ask.settings).await?;
     let mut message = from_node(call, Message::of(reply.text), Some(&question.model));
     let usage = reply.usage;
-    if !usage.is_zero() {
-        let noted = json!({
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "total_tokens": usage.input_tokens + usage.output_tokens,
-        });
+    if let Some(noted) = noted(usage) {
         properties(&mut message).insert("usage".to_owned(), noted);
     }
     let mut output = NodeOutput {
@@ -78,9 +73,7 @@ fn messages(call: &NodeCall, model: &str) -> Result<Vec<Json>, NodeError> {
     }
     let mut messages = Vec::with_capacity(2);
     if !system.is_empty() {
-        // The o series calls its system messages otherwise.
-        let role = if is_o_series(model) { "developer" } else { "system" };
-        messages.push(json!({"role": role, "content": system}));
+        messages.push(json!({"role": system_role(model), "content": system}));
     }
     if let Some(input) = input {
         let from_user = input
@@ -88,13 +81,7 @@ fn messages(call: &NodeCall, model: &str) -> Result<Vec<Json>, NodeError> {
             .as_deref()
             .is_none_or(|sender| sender.is_empty() || sender == "User");
         if from_user && !input.files.is_empty() {
-            return Err(NodeError::permanent(
-                "files_unsupported",
-                format!(
-                    "{}: files cannot be passed to a model here yet; send text only",
-                    call.node.display_name
-                ),
-            ));
+            return Err(files_unsupported(call));
         }
         let role = if from_user { "user" } else { "assistant" };
         messages.push(json!({"role": role, "content": input.text}));
@@ -102,10 +89,54 @@ fn messages(call: &NodeCall, model: &str) -> Result<Vec<Json>, NodeError> {
     Ok(messages)
 }
 
-fn is_o_series(model: &str) -> bool {
-    model
+/// The o series calls its system messages otherwise.
+pub(super) fn system_role(model: &str) -> &'static str {
+    let is_o_series = model
         .strip_prefix('o')
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    if is_o_series { "developer" } else { "system" }
+}
+
+/// What a message says of the tokens it cost.
+pub(super) fn noted(usage: Usage) -> Option<Json> {
+    (!usage.is_zero()).then(|| {
+        json!({
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "total_tokens": usage.input_tokens + usage.output_tokens,
+        })
+    })
+}
+
+pub(super) fn files_unsupported(call: &NodeCall) -> NodeError {
+    NodeError::permanent(
+        "files_unsupported",
+        format!(
+            "{}: files cannot be passed to a model here yet; send text only",
+            call.node.display_name
+        ),
+    )
+}
+
+pub(super) fn connected_model(call: &NodeCall) -> NodeError {
+    NodeError::permanent(
+        "output_unsupported",
+        format!(
+            "{}: a connected model cannot be used here; select one in the node",
+            call.node.display_name
+        ),
+    )
+}
+
+pub(super) fn provider_unsupported(call: &NodeCall, provider: &str) -> NodeError {
+    NodeError::permanent(
+        "provider_unsupported",
+        format!(
+            "{} asks for provider {provider:?}: only OpenAI and servers that speak its protocol are supported; choose \
+             provider OpenAI and set OPENAI_BASE_URL to the server",
+            call.node.display_name
+        ),
+    )
 }
 
 /// The temperature a model takes: the first o models only 1, the gpt-5 ones no other than 1.

@@ -11,14 +11,7 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
     ask::check_outputs(call)?;
     let selection = Selection::of(call)?;
     if !selection.provider.eq_ignore_ascii_case("OpenAI") {
-        return Err(NodeError::permanent(
-            "provider_unsupported",
-            format!(
-                "{} asks for provider {:?}: only OpenAI and servers that speak its protocol are supported; choose \
-                 provider OpenAI and set OPENAI_BASE_URL to the server",
-                call.node.display_name, selection.provider
-            ),
-        ));
+        return Err(ask::provider_unsupported(call, &selection.provider));
     }
     let key = api_key(
         ctx,
@@ -68,13 +61,7 @@ impl Selection {
         let entry = match params::json(call, "model") {
             Some(Json::Array(entries)) => entries.first().cloned(),
             Some(Json::String(name)) if name == "connect_other_models" => {
-                return Err(NodeError::permanent(
-                    "output_unsupported",
-                    format!(
-                        "{}: a connected model cannot be used here; select one in the node",
-                        call.node.display_name
-                    ),
-                ));
+                return Err(ask::connected_model(call));
             }
             Some(Json::Null) | None => None,
             Some(other) => Some(other.clone()),

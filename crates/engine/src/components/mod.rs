@@ -3,11 +3,14 @@
 //! Owns what a component makes of its inputs. Which nodes run, with which parameters, is the driver's business.
 //! A component computes only the outputs that are wanted and never touches the store, the bus or the clock.
 
+mod agent;
 mod ask;
+mod calculator;
 mod chat_input;
 mod chat_output;
 mod conditional_router;
 mod convert;
+mod current_date;
 mod language_model;
 mod openai_model;
 mod params;
@@ -17,6 +20,7 @@ mod prompt;
 mod table;
 mod text_input;
 mod text_output;
+mod tool;
 
 use std::sync::Arc;
 
@@ -26,8 +30,15 @@ use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput};
 use crate::plan::NodeInfo;
 use crate::value::{Message, Value};
 
+pub(crate) use tool::{TOOLSET, is_tool};
+
 /// Runs one node once.
 pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
+    if call.wanted.iter().any(|wanted| wanted == TOOLSET) {
+        let mut output = NodeOutput::default();
+        output.values.insert(TOOLSET.to_owned(), tool::toolset(call));
+        return Ok(output);
+    }
     match call.kind {
         Kind::ChatInput => chat_input::run(call, ctx),
         Kind::ChatOutput => chat_output::run(call, ctx),
@@ -38,6 +49,9 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::OpenAiModel => Box::pin(openai_model::run(call, ctx)).await,
         Kind::Parser => parser::run(call),
         Kind::ConditionalRouter => conditional_router::run(call),
+        Kind::Agent | Kind::TimedAgent => Box::pin(agent::run(call, ctx)).await,
+        Kind::Calculator => calculator::run(call),
+        Kind::CurrentDate => current_date::run(call, ctx),
     }
 }
 
@@ -133,6 +147,7 @@ pub(crate) mod testing {
                     .collect(),
             )),
             wanted: Arc::default(),
+            tools: Vec::new(),
         }
     }
 
@@ -159,6 +174,7 @@ pub(crate) mod testing {
             flow_id: "flow".to_owned(),
             variables: Arc::new(move |name| known.get(name).cloned()),
             environment: Arc::new(|_| None),
+            clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
             model: Arc::default(),
             on_progress: Arc::new(move |progress| {
                 if let Progress::Token { text, .. } = progress {

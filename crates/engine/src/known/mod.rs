@@ -33,6 +33,10 @@ fn kind_named(name: &str) -> Option<Kind> {
         "OpenAiModel" => Kind::OpenAiModel,
         "Parser" => Kind::Parser,
         "ConditionalRouter" => Kind::ConditionalRouter,
+        "Agent" => Kind::Agent,
+        "TimedAgent" => Kind::TimedAgent,
+        "Calculator" => Kind::Calculator,
+        "CurrentDate" => Kind::CurrentDate,
         _ => return None,
     })
 }
@@ -72,7 +76,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 9, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 13, "a kind without any code: {kinds:?}");
     }
 
     #[test]
@@ -143,6 +147,9 @@ mod tests {
             ("models_and_agents/language_model.py", Kind::LanguageModel),
             ("processing/parser.py", Kind::Parser),
             ("flow_controls/conditional_router.py", Kind::ConditionalRouter),
+            ("models_and_agents/agent.py", Kind::Agent),
+            ("utilities/calculator_core.py", Kind::Calculator),
+            ("utilities/current_date.py", Kind::CurrentDate),
         ];
         for (file, kind) in cases {
             assert_eq!(kind_of(&read(&components.join(file))), Some(kind), "{file}");

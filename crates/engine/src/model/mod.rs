@@ -43,7 +43,18 @@ pub(crate) struct Chat {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Reply {
     pub text: String,
+    /// What the model wants to be called, in its order.
+    pub tool_calls: Vec<ToolCall>,
     pub usage: Usage,
+}
+
+/// A tool the model asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ToolCall {
+    pub id: String,
+    pub name: String,
+    /// JSON, as the model wrote it.
+    pub arguments: String,
 }
 
 /// Asks, and asks again while that can help. Text is passed to `ctx.token` as it arrives.

@@ -5,11 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 
-use super::CallLimits;
-use super::Reply;
 use super::fault::Fault;
 use super::sse::Decoder;
-use super::wire::Completion;
+use super::wire::{Completion, ToolDelta};
+use super::{CallLimits, Reply, ToolCall};
 
 /// No answer of a model is longer; a server that sends more is broken or hostile.
 pub(super) const MAX_RESPONSE_BYTES: usize = 32 << 20;
@@ -104,6 +103,8 @@ pub(super) async fn read(
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     pub(super) reply: Reply,
+    /// The index of the tool call that grows last.
+    growing: Option<u64>,
     finished: bool,
 }
 
@@ -118,7 +119,7 @@ impl Answer {
             return Ok(!data.is_empty());
         }
         let passed_on = !self.reply.text.is_empty();
-        let piece: Completion = serde_json::from_str(data).map_err(|error| {
+        let mut piece: Completion = serde_json::from_str(data).map_err(|error| {
             Fault::broken(
                 format!("sent a piece that is not a chat completion ({error})"),
                 passed_on,
@@ -132,10 +133,25 @@ impl Answer {
             on_token(&text);
             self.reply.text.push_str(&text);
         }
+        for delta in piece.take_tool_calls() {
+            self.take_tool_call(delta);
+        }
         self.finished |= piece.finished();
         if let Some(usage) = piece.usage() {
             self.reply.usage = usage;
         }
         Ok(false)
+    }
+
+    /// Calls come one after the other; one without an index belongs to the last.
+    fn take_tool_call(&mut self, delta: ToolDelta) {
+        let calls = &mut self.reply.tool_calls;
+        if calls.is_empty() || delta.index.is_some_and(|index| self.growing != Some(index)) {
+            calls.push(ToolCall::default());
+        }
+        self.growing = delta.index.or(self.growing);
+        if let Some(call) = calls.last_mut() {
+            delta.add_to(call);
+        }
     }
 }

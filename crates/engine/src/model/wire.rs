@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::fault::Fault;
-use super::{Chat, Reply};
+use super::{Chat, Reply, ToolCall};
 use crate::component::Usage;
 
 /// What of the protocol is used. Servers that call themselves compatible know different parts of it.
@@ -97,6 +97,38 @@ struct Choice {
 struct Delta {
     #[serde(default)]
     content: Option<Json>,
+    #[serde(default)]
+    tool_calls: Option<Vec<ToolDelta>>,
+}
+
+/// A tool call, or a piece of one: pieces have the same index, and the first one has the id and the name.
+#[derive(Debug, Deserialize)]
+pub(super) struct ToolDelta {
+    #[serde(default)]
+    pub(super) index: Option<u64>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    function: Option<FunctionDelta>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FunctionDelta {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    arguments: Option<String>,
+}
+
+impl ToolDelta {
+    pub(super) fn add_to(self, call: &mut ToolCall) {
+        if let Some(id) = self.id.filter(|id| !id.is_empty()) {
+            call.id = id;
+        }
+        let Some(function) = self.function else { return };
+        call.name.push_str(&function.name.unwrap_or_default());
+        call.arguments.push_str(&function.arguments.unwrap_or_default());
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,6 +160,16 @@ impl Completion {
         }
     }
 
+    /// The first choice's tool calls.
+    pub(super) fn take_tool_calls(&mut self) -> Vec<ToolDelta> {
+        let choices = self.choices.as_mut();
+        let first = choices.and_then(|choices| choices.iter_mut().find(|choice| choice.index == 0));
+        let delta = first.and_then(|choice| choice.delta.as_mut());
+        delta
+            .and_then(|delta| delta.tool_calls.take())
+            .unwrap_or_default()
+    }
+
     pub(super) fn finished(&self) -> bool {
         self.first().is_some_and(|choice| choice.finish_reason.is_some())
     }
@@ -146,7 +188,7 @@ impl Completion {
 
 /// An answer that came in one piece.
 pub(super) fn whole(bytes: &[u8]) -> Result<Reply, Fault> {
-    let completion: Completion = serde_json::from_slice(bytes).map_err(|error| {
+    let mut completion: Completion = serde_json::from_slice(bytes).map_err(|error| {
         Fault::broken(
             format!("sent an answer that is not a chat completion ({error})"),
             false,
@@ -158,7 +200,13 @@ pub(super) fn whole(bytes: &[u8]) -> Result<Reply, Fault> {
     if completion.first().is_none() {
         return Err(Fault::broken("sent an answer without choices", false));
     }
+    let whole_call = |delta: ToolDelta| {
+        let mut call = ToolCall::default();
+        delta.add_to(&mut call);
+        call
+    };
     Ok(Reply {
+        tool_calls: completion.take_tool_calls().into_iter().map(whole_call).collect(),
         text: completion.text(),
         usage: completion.usage().unwrap_or_default(),
     })

@@ -1,7 +1,9 @@
 //! JSON values as Python prints them, because that is what a format string in a flow was written against.
 
 use std::fmt::Write as _;
+use std::io;
 
+use serde::Serialize as _;
 use serde_json::{Number, Value as Json};
 
 /// `str(value)`.
@@ -13,10 +15,40 @@ pub(crate) fn to_text(value: &Json) -> String {
 }
 
 /// `repr(value)`.
-pub(super) fn repr(value: &Json) -> String {
+pub(crate) fn repr(value: &Json) -> String {
     let mut out = String::new();
     write_repr(&mut out, value, 0);
     out
+}
+
+/// `json.dumps(value, ensure_ascii=False)`.
+pub(crate) fn json(value: &Json) -> String {
+    let mut out = Vec::new();
+    let mut writer = serde_json::Serializer::with_formatter(&mut out, Spaced);
+    // Writing to memory does not fail.
+    let _ = value.serialize(&mut writer);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// A space after each comma and colon, and numbers as Python writes them.
+struct Spaced;
+
+impl serde_json::ser::Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(b": ")
+    }
+
+    fn write_f64<W: ?Sized + io::Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
+        out.write_all(float_text(value).as_bytes())
+    }
 }
 
 /// Deeper values are cut: the JSON parser allows 128 levels, and fields come from outside.

@@ -1,5 +1,7 @@
 //! Flows of real components, against what Langflow 1.13 was seen to do with them.
 
+use std::sync::Arc;
+
 use flowfleet_engine::{EngineKind, InputType, OutputType, Request};
 use flowfleet_mock_model::Config;
 use serde_json::{Value as Json, json};
@@ -253,7 +255,42 @@ fn all_starter_flows_compile() {
     }
     assert_eq!(seen, 27);
     native.sort();
-    assert_eq!(native, ["Basic Prompting", "Image Sentiment Analysis"]);
+    let expected = [
+        "Basic Prompting",
+        "Image Sentiment Analysis",
+        "Multi Agent Flow",
+        "SEO Keyword Generator",
+        "Twitter Thread Generator",
+    ];
+    assert_eq!(native, expected);
+}
+
+/// Three agents in a row, of which the first is asked to use its tools. What it says is what lfx says with this model.
+#[tokio::test]
+async fn agents_hand_on_what_they_found() {
+    let model = flowfleet_mock_model::spawn(Config::default()).await.unwrap();
+    let folder = crate::draw::wheels().join("langflow_base-1.13.0/langflow/initial_setup/starter_projects");
+    let text = std::fs::read_to_string(folder.join("Multi Agent Flow.json")).unwrap();
+    let mut flow: Json = serde_json::from_str(&text).unwrap();
+    for node in flow["data"]["nodes"].as_array_mut().unwrap() {
+        let template = &mut node["data"]["node"]["template"];
+        if template.get("model").is_some() {
+            template["model"]["value"] = json!([{"name": "gpt-4o-mini", "provider": "OpenAI"}]);
+            template["add_calculator_tool"]["value"] = true.into();
+            template["add_current_date_tool"]["value"] = true.into();
+        }
+    }
+    let plan = flowfleet_engine::compile(flow.to_string().as_bytes(), &Default::default()).unwrap();
+    let question = r#"how much? [call evaluate_expression {"expression": "2**10/3"}] [call nope {}]"#;
+    let runner = Runner::new(question).model(&model.base_url());
+    let ran = runner.run(&Arc::new(plan)).await;
+    let told = "{\"result\": \"341.333333\"}\nError: nope is not a valid tool, try one of [get_current_date, \
+                evaluate_expression].";
+    let mut said = question.to_owned();
+    for _ in 0..3 {
+        said = format!("echo: {said}\n{told}");
+    }
+    assert_eq!(ran.text(), said);
 }
 
 #[test]

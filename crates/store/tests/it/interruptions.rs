@@ -103,6 +103,11 @@ pub(crate) async fn a_cancelled_run_is_not_queued_again(bed: Bed) {
         assert_eq!(kinds(&events), ["run.cancelled"], "way {way}");
         let view = bed.get(run).await;
         assert_eq!((view.state, view.cancel_requested), (RunState::Cancelled, true));
+        assert_eq!(
+            view.interruptions,
+            u32::from(way < 2),
+            "a failure interrupts nothing"
+        );
         assert!(view.finished_at.is_some());
     }
     assert!(

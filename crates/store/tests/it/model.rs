@@ -207,7 +207,7 @@ async fn step(bed: &Bed, models: &mut [Model], op: Op) {
             let answer = bed.store.release(&[given]).await.unwrap().0.remove(0);
             assert_eq!(is_applied(&answer), model.holds(stale));
             if model.holds(stale) && model.cancel {
-                model.interrupt(Event::Interrupted);
+                model.go(Event::Finished(Ending::Cancelled), 1);
             } else if model.holds(stale) {
                 model.failures += 1;
                 model.go(Event::RetryLater, 1);

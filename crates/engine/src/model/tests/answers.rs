@@ -10,6 +10,7 @@ async fn a_streamed_answer_arrives_token_by_token() {
         reply.unwrap(),
         Reply {
             text: "echo: hi".to_owned(),
+            tool_calls: Vec::new(),
             usage: Usage {
                 input_tokens: 1,
                 output_tokens: 2

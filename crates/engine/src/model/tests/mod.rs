@@ -137,6 +137,7 @@ async fn asked(base: &str, settings: &CallLimits) -> (Result<Reply, NodeError>, 
 fn reply(text: &str) -> Reply {
     Reply {
         text: text.to_owned(),
+        tool_calls: Vec::new(),
         usage: Usage {
             input_tokens: 3,
             output_tokens: 2,
