@@ -36,7 +36,7 @@ schemathesis SECONDS='300':
 
 # Langflow's released clients, unmodified, against an embedded fleet.
 langflow-clients:
-    cargo build -p flowfleet-cli
+    cargo build -p flowfleet
     CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target} ./tests/langflow-clients.sh
 
 # Histories of the protocol under faults, on a virtual clock: just simulate-protocol --minutes 5 (see --help)
