@@ -58,6 +58,7 @@ async fn executed(claimed: &ClaimedRun) -> Value {
     let services = Services {
         http: Http::new().unwrap(),
         environment: Arc::new(|_: &str| None),
+        clock: Arc::new(jiff::Timestamp::now),
         model: Arc::new(ModelSettings::default()),
     };
     let run = claimed.lease.run.to_string();
