@@ -34,6 +34,11 @@ schemathesis SECONDS='300':
     CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target} PATH="${XDG_CACHE_HOME:-$HOME/.cache}/flowfleet/tools/bin:$PATH" \
         ./tests/schemathesis.sh {{SECONDS}}
 
+# Langflow's released clients, unmodified, against an embedded fleet.
+langflow-clients:
+    cargo build -p flowfleet
+    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target} ./tests/langflow-clients.sh
+
 # Histories of the protocol under faults, on a virtual clock: just simulate-protocol --minutes 5 (see --help)
 simulate-protocol *ARGS:
     cargo run --release --quiet -p flowfleet-simulation -- {{ARGS}}

@@ -85,4 +85,5 @@ servers+=($!)
 answers "http://127.0.0.1:$port" "$work/postgres.server"
 push "http://127.0.0.1:$port" "$key"
 # The key in use is among those that it would revoke.
-check postgres "http://127.0.0.1:$port" --exclude-operation-id revoke_key -H "Authorization: Bearer $key"
+# And nothing runs what a call of Langflow's waits for.
+check postgres "http://127.0.0.1:$port" --exclude-operation-id revoke_key --exclude-operation-id run_langflow -H "Authorization: Bearer $key"

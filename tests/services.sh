@@ -42,6 +42,10 @@ install_missing_packages() {
     fi
     has rabbitmqctl || missing+=(rabbitmq-server)
     compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(faketime)
+    # For Langflow's client in JavaScript.
+    if ! has node || ! has npm; then
+        missing+=(nodejs npm)
+    fi
     ((${#missing[@]})) || return 0
 
     if ! has apt-get; then

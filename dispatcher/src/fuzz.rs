@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::body;
+use crate::api::langflow::call;
 use crate::api::problem::{ErrorItem, MAX_ERRORS, Problem};
 use crate::api::query::{Query, Scope};
 use crate::api::runs::cancel::FilterBody;
@@ -40,6 +41,22 @@ pub fn submit(bytes: &[u8]) {
             digest(&reversed(document)),
             "the order of keys counts"
         );
+    }
+}
+
+/// A call of Langflow's API is refused with places in the body, or means the same however it is written.
+pub fn langflow(bytes: &[u8]) {
+    let document = serde_json::from_slice::<Value>(bytes).ok();
+    match call::parse(bytes) {
+        Err(refused) => assert_places(&refused.errors, document.as_ref()),
+        Ok(parsed) => {
+            let text = document.map_or_else(String::new, |document| document.to_string());
+            assert_eq!(
+                call::parse(text.as_bytes()),
+                Ok(parsed),
+                "means something else when it is written again"
+            );
+        }
     }
 }
 
@@ -239,6 +256,17 @@ mod tests {
             .seeds([RUN, other, r#"{"flow": "a", "input": "x"}"#])
             .cases(10_000)
             .run(submit);
+    }
+
+    #[test]
+    fn calls_of_langflows_api() {
+        let seeds = [
+            r#"{"input_value": "x", "input_type": "text", "output_type": "debug", "output_component": "C", "stream": true,
+                "tweaks": {"a": {"b": null}}, "session_id": "s", "user_id": "u"}"#,
+            r#"{"input_request": {"input_value": "x", "tweaks": {}}, "context": null}"#,
+            "null",
+        ];
+        Driver::new("langflow").seeds(seeds).cases(10_000).run(langflow);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod config;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod identity;
 pub mod keys;
 pub mod metrics;
 mod ready;

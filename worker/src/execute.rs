@@ -176,13 +176,18 @@ async fn request(inner: &Inner, run: &ClaimedRun, input: Payload) -> Result<Requ
     };
     let input: RunInput =
         serde_json::from_value(value).map_err(|error| PortError::bug("input", error.to_string()))?;
-    Ok(Request {
+    let request = Request {
         input: input.input,
         tweaks: input.tweaks,
         variables: input.variables,
         session_id: run.session_id.clone(),
         ..Request::default()
-    })
+    };
+    if input.langflow.is_null() {
+        return Ok(request);
+    }
+    let call = serde_json::from_value(input.langflow);
+    Ok(request.called_as(call.map_err(|error| PortError::bug("input", error.to_string()))?))
 }
 
 /// Outputs of nodes that earlier attempts finished. One that cannot be read is computed again.
@@ -237,7 +242,8 @@ async fn drive(
 }
 
 async fn sealed(inner: &Inner, run: &ClaimedRun, outcome: Outcome) -> Verdict {
-    let outputs = Value::Object(outcome.outputs.into_iter().collect());
+    let plain = || Value::Object(outcome.outputs.into_iter().collect());
+    let outputs = outcome.langflow.unwrap_or_else(plain);
     let output = seal(inner, run, "output", outcome.output).await;
     let outputs = seal(inner, run, "outputs", outputs).await;
     match (output, outputs) {

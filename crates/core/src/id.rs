@@ -1,4 +1,4 @@
-//! Ids. All are UUIDv7, so that they sort by creation time and index well.
+//! Ids. Those made here are UUIDv7, so that they sort by creation time and index well.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,6 +46,10 @@ macro_rules! uuid_id {
 uuid_id!(
     /// One run of a flow.
     RunId
+);
+uuid_id!(
+    /// One flow, as Langflow's API names it: the id in its export, or one made from its tenant and name.
+    FlowId
 );
 uuid_id!(
     /// One worker process, new at every start.

@@ -27,7 +27,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Kind, PortError};
 pub use event::{EventData, EventKind, NewEvent, RunEvent};
 pub use flow::{FlowRef, FlowVersion};
-pub use id::{KeyId, RunId, WorkerId};
+pub use id::{FlowId, KeyId, RunId, WorkerId};
 pub use lease::Lease;
 pub use limits::Limits;
 pub use message::{RunMessage, TraceContext};

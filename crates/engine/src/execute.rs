@@ -18,6 +18,7 @@ use tracing::Instrument;
 use crate::component::{NodeContext, NodeError, NodeOutput, RunContext};
 use crate::components;
 use crate::graph::NodeIdx;
+use crate::langflow::{self, Made};
 use crate::metrics::NODES_REUSED_TOTAL;
 use crate::outcome::{self, Counts};
 use crate::plan::{NodeInfo, Plan};
@@ -63,7 +64,7 @@ pub async fn execute(
             model: Arc::clone(&services.model),
             run_id: run_id.to_owned(),
             session_id: prepared.session_id.clone(),
-            flow_id: plan.flow_id().unwrap_or_default().to_owned(),
+            flow_id: flow_id(plan, request).to_owned(),
             variables: variables::lookup(&request.variables, &services.environment),
             on_progress,
             cancel: token,
@@ -81,7 +82,25 @@ pub async fn execute(
         counts,
         ..
     } = driver;
-    Ok(outcome::collect(plan, prepared, &ended, counts))
+    let langflow = request.langflow_id.as_deref().map(|flow_id| {
+        let made = Made {
+            run_id,
+            flow_id,
+            session_id: &prepared.session_id,
+            at: jiff::Timestamp::now(),
+        };
+        langflow::outputs(plan, &prepared, &ended, &made)
+    });
+    Ok(outcome::collect(plan, prepared, langflow, &ended, counts))
+}
+
+/// What messages call the flow.
+fn flow_id<'a>(plan: &'a Plan, request: &'a Request) -> &'a str {
+    request
+        .langflow_id
+        .as_deref()
+        .or(plan.flow_id())
+        .unwrap_or_default()
 }
 
 type NodeEnd = (NodeIdx, Duration, Result<NodeOutput, NodeError>);

@@ -58,6 +58,8 @@ pub(crate) struct Node {
     pub(crate) kind: Result<Kind, String>,
     pub(crate) fields: BTreeMap<String, Field>,
     pub(crate) outputs: Vec<Output>,
+    /// The name of the picture that Langflow draws it with.
+    pub(crate) icon: Option<String>,
     pub(crate) is_input: bool,
     pub(crate) is_output: bool,
     pub(crate) tool_mode: bool,
@@ -88,6 +90,8 @@ impl Node {
             };
             outputs = native_outputs(*kind).iter().map(native).collect();
         }
+        let icon = raw.body.get("icon").and_then(Json::as_str);
+        let icon = icon.map(|icon| clip(icon.to_owned()));
         let template = match raw.body.remove("template") {
             Some(Json::Object(template)) => template,
             _ => Object::new(),
@@ -111,6 +115,7 @@ impl Node {
             pointer: raw.pointer,
             kind,
             outputs,
+            icon,
             is_input,
             is_output,
             tool_mode,

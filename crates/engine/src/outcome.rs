@@ -22,6 +22,7 @@ pub(crate) struct Counts {
 pub(crate) fn collect(
     plan: &Plan,
     prepared: Prepared,
+    langflow: Option<Json>,
     ended: &[Option<Arc<NodeOutput>>],
     counts: Counts,
 ) -> Outcome {
@@ -42,6 +43,7 @@ pub(crate) fn collect(
     Outcome {
         output,
         outputs,
+        langflow,
         usage,
         nodes_run: counts.run,
         nodes_reused: counts.reused,

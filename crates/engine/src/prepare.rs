@@ -26,7 +26,7 @@ pub(crate) struct Prepared {
     pub(crate) session_id: String,
     /// Nodes whose values are the run's output, in document order.
     pub(crate) outputs: Vec<NodeIdx>,
-    input: Option<String>,
+    pub(crate) input: Option<String>,
     receivers: Vec<NodeIdx>,
     overrides: Overrides,
     /// Parameters of the nodes that have overrides.

@@ -45,6 +45,32 @@ pub struct Request {
     pub session_id: Option<String>,
     /// Values for `load_from_db` fields and credentials; the environment is asked after them.
     pub variables: BTreeMap<String, String>,
+    /// Set when the outputs are wanted as Langflow's API gives them: the id that messages name the flow by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub langflow_id: Option<String>,
+}
+
+/// What a caller of Langflow's API asked beside input and tweaks. It travels with the run's input from the process that
+/// took the call to the one that executes it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LangflowCall {
+    pub input_type: InputType,
+    pub output_type: OutputType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_component: Option<String>,
+    pub flow_id: String,
+}
+
+impl Request {
+    /// This request, made by way of Langflow's API.
+    pub fn called_as(mut self, call: LangflowCall) -> Self {
+        self.input_type = call.input_type;
+        self.output_type = call.output_type;
+        self.output_component = call.output_component;
+        self.langflow_id = Some(call.flow_id);
+        self
+    }
 }
 
 /// A request that this flow refuses.

@@ -91,6 +91,9 @@ pub struct Outcome {
     pub output: Json,
     /// The same by node id.
     pub outputs: BTreeMap<String, Json>,
+    /// The same as Langflow's API gives it, if the request asked for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub langflow: Option<Json>,
     /// Of all nodes, reused ones included.
     pub usage: Usage,
     pub nodes_run: u32,

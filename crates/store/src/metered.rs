@@ -12,7 +12,9 @@ use flowfleet_core::port::{
     RunFilter, RunStore, Submission, Upkeep, UsedKey,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
-use flowfleet_core::{FlowName, FlowVersion, KeyId, Lease, QueueName, RunEvent, RunId, Tenant, WorkerId};
+use flowfleet_core::{
+    FlowId, FlowName, FlowVersion, KeyId, Lease, QueueName, RunEvent, RunId, Tenant, WorkerId,
+};
 use jiff::Timestamp;
 
 use crate::metrics::{CLAIM_BATCH_SIZE, OPERATION_SECONDS};
@@ -181,6 +183,10 @@ impl<S: FlowStore> FlowStore for Metered<S> {
         version: Option<u32>,
     ) -> Result<Option<FlowRecord>> {
         timed("flow", self.0.flow(tenant, name, version)).await
+    }
+
+    async fn flow_by_id(&self, tenant: &Tenant, id: FlowId) -> Result<Option<FlowRecord>> {
+        timed("flow_by_id", self.0.flow_by_id(tenant, id)).await
     }
 
     async fn flow_document(&self, tenant: &Tenant, flow: &FlowVersion) -> Result<Option<Bytes>> {

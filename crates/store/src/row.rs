@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use flowfleet_core::port::{AuditEntry, FlowRecord, KeyRecord, OutboxRow, Role};
 use flowfleet_core::run::{AttemptView, ClaimedRun, EndedBecause, NodeCheckpoint, RunView, Usage};
-use flowfleet_core::{FlowVersion, KeyId, Lease, Payload, Priority, RunId, RunState, Tenant, WorkerId};
+use flowfleet_core::{
+    FlowId, FlowVersion, KeyId, Lease, Payload, Priority, RunId, RunState, Tenant, WorkerId,
+};
 use serde::Deserialize;
 
 use crate::change::{Locked, envelope};
@@ -382,6 +384,7 @@ columns! {
     pub(crate) struct FlowRow {
         name: String,
         version: i32,
+        flow_id: Id,
         digest: String,
         nodes: i32,
         engine: String,
@@ -397,6 +400,7 @@ impl FlowRow {
     pub(crate) fn record(self) -> Result<FlowRecord, Error> {
         Ok(FlowRecord {
             flow: flow_version(&self.name, self.version, self.digest)?,
+            id: FlowId(self.flow_id.0),
             nodes: unsigned("nodes", self.nodes.into())?,
             engine: self.engine,
             created_at: self.created_at.stamp(),

@@ -2,7 +2,7 @@
 //!
 //! PostgreSQL holds `uuid` and `timestamptz`; SQLite holds hyphenated text and microseconds since 1970.
 
-use flowfleet_core::{KeyId, RunId, WorkerId};
+use flowfleet_core::{FlowId, KeyId, RunId, WorkerId};
 use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::encode::IsNull;
@@ -32,7 +32,7 @@ macro_rules! from_id {
         })*
     };
 }
-from_id!(RunId, WorkerId, KeyId);
+from_id!(RunId, WorkerId, KeyId, FlowId);
 
 impl Time {
     pub(crate) fn now() -> Self {

@@ -2,6 +2,7 @@
 //!
 //! A call describes what is its own; who may call, how large a body may be and how busy the server is belong to none.
 
+use super::limits::is_probe;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
@@ -40,7 +41,7 @@ pub(crate) fn describe(document: &mut OpenApi) {
     }
     for (path, item) in &mut document.paths.paths {
         // Health checks and metrics pass every layer: they must answer most of all when the process is busy.
-        if path.starts_with("/health/") || path == "/metrics" {
+        if is_probe(path) {
             continue;
         }
         for operation in operations(item) {
@@ -59,9 +60,15 @@ fn problem(description: &str) -> Response {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete]
-        .into_iter()
-        .flatten()
+    [
+        &mut item.get,
+        &mut item.put,
+        &mut item.post,
+        &mut item.patch,
+        &mut item.delete,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 fn add(operation: &mut Operation) {

@@ -105,7 +105,7 @@ fn reason(error: &serde_json::Error) -> String {
     }
 }
 
-fn pointer(path: &serde_path_to_error::Path) -> String {
+pub(crate) fn pointer(path: &serde_path_to_error::Path) -> String {
     let mut pointer = String::new();
     for segment in path {
         match segment {

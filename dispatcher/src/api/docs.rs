@@ -27,6 +27,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
     tags(
         (name = "runs", description = "Submit, watch, explain, cancel and replay runs"),
         (name = "flows", description = "Langflow exports and their immutable versions"),
+        (name = "langflow", description = "Langflow's own API, for its clients: runs go through the queue like any other"),
         (name = "fleet", description = "Workers, slots and backlog"),
         (name = "admin", description = "API keys and the audit log"),
         (name = "operations", description = "Health, metrics and documentation"),

@@ -1,12 +1,15 @@
 //! Flows over HTTP: upload, list, show, delete.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
 use flowfleet_core::FlowName;
 use flowfleet_core::flow::FlowRef;
-use flowfleet_core::port::{FlowRecord, NewFlow};
+use flowfleet_core::port::{FlowRecord, NewFlow, PutFlow};
 use flowfleet_engine::{EngineKind, FlowError, NodeInfo, Plan};
 use flowfleet_runtime::payload::hex_sha256;
 use jiff::Timestamp;
@@ -14,17 +17,21 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
-use super::auth::{Read, Submit};
+use super::auth::{Caller, Read, Submit};
 use super::body;
 use super::problem::{Code, ErrorItem, Problem};
 use super::query::{self, NoQuery, Query, Scope};
-use crate::app::Shared;
+use crate::app::{App, Shared};
+use crate::identity::flow_id;
 
 /// A stored version of a flow.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Flow {
     pub name: String,
+    /// The id in the export, or one made from the name: what Langflow's clients may call the flow by.
+    pub id: Uuid,
     pub version: u32,
     /// Lower-case hex sha256 of the document.
     pub digest: String,
@@ -71,6 +78,7 @@ impl From<FlowRecord> for Flow {
     fn from(record: FlowRecord) -> Self {
         Self {
             name: record.flow.name.to_string(),
+            id: record.id.0,
             version: record.flow.version,
             digest: record.flow.digest,
             nodes: record.nodes,
@@ -106,6 +114,27 @@ pub(crate) async fn put_flow(
 ) -> Result<(StatusCode, Json<FlowStored>), Problem> {
     let name = flow_name(&name)?;
     let document = body::read(&headers, body, app.config.limits.flow_bytes, "a flow").await?;
+    let (put, plan) = keep(&app, &caller, name, document).await?;
+    let status = if put.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let stored = FlowStored {
+        flow: put.record.into(),
+        unsupported: Vec::new(),
+        warnings: plan.warnings().to_vec(),
+    };
+    Ok((status, Json(stored)))
+}
+
+/// Compiles a document and stores it as a new version, unless the newest is the same. What cannot run is refused.
+pub(crate) async fn keep(
+    app: &App,
+    caller: &Caller,
+    name: FlowName,
+    document: Bytes,
+) -> Result<(PutFlow, Arc<Plan>), Problem> {
     let digest = hex_sha256(&document);
     let compiled = app.flows.compile(&digest, document.clone()).await?;
     let plan = compiled.map_err(|error| refused(&error))?;
@@ -115,6 +144,7 @@ pub(crate) async fn put_flow(
     let put = app
         .store
         .put_flow(NewFlow {
+            id: flow_id(&caller.tenant, &name, plan.flow_id()),
             tenant: caller.tenant.clone(),
             name,
             digest,
@@ -128,17 +158,7 @@ pub(crate) async fn put_flow(
         let target = format!("{}@{}", put.record.flow.name, put.record.flow.version);
         app.audit(&caller.actor(), "flow.put", &target).await;
     }
-    let status = if put.created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
-    let stored = FlowStored {
-        flow: put.record.into(),
-        unsupported: Vec::new(),
-        warnings: plan.warnings().to_vec(),
-    };
-    Ok((status, Json(stored)))
+    Ok((put, plan))
 }
 
 /// The newest version of each flow, by name.

@@ -29,11 +29,16 @@ impl<S: Sync> FromRequestParts<S> for Turn {
     }
 }
 
+/// Whether a path is asked by load balancers and by Prometheus.
+pub(crate) fn is_probe(path: &str) -> bool {
+    path.starts_with("/health/") || matches!(path, "/health" | "/health_check" | "/metrics")
+}
+
 impl Turn {
     /// Admits at most so many requests at once, and says how long one may take. Health checks and metrics are always
     /// admitted: they must answer most of all when the process is busy.
     pub(crate) fn take(app: &App, path: &str) -> Result<Option<(Self, Duration)>, Problem> {
-        if path.starts_with("/health/") || path == "/metrics" {
+        if is_probe(path) {
             return Ok(None);
         }
         let Ok(permit) = app.requests.clone().try_acquire_owned() else {

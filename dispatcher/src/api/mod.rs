@@ -11,6 +11,7 @@ pub(crate) mod fleet;
 mod flows;
 mod health;
 mod keys;
+pub(crate) mod langflow;
 pub(crate) mod limits;
 pub(crate) mod problem;
 pub(crate) mod query;
@@ -50,6 +51,21 @@ pub(crate) fn router(app: Shared) -> anyhow::Result<Router> {
         .routes(routes!(keys::list_keys, keys::create_key))
         .routes(routes!(keys::revoke_key))
         .routes(routes!(keys::audit_log))
+        .routes(routes!(langflow::run::run_langflow))
+        .routes(routes!(
+            langflow::flows::list_langflow_flows,
+            langflow::flows::create_langflow_flow
+        ))
+        .routes(routes!(
+            langflow::flows::get_langflow_flow,
+            langflow::flows::change_langflow_flow,
+            langflow::flows::put_langflow_flow,
+            langflow::flows::delete_langflow_flow
+        ))
+        .routes(routes!(langflow::webhook::call_webhook))
+        .routes(routes!(langflow::about::version))
+        .routes(routes!(langflow::about::health))
+        .routes(routes!(langflow::about::health_check))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))

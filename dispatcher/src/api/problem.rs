@@ -92,6 +92,8 @@ codes! {
     IdempotencyConflict = "idempotency_conflict", CONFLICT, "the idempotency key was used for another request";
     WrongState = "wrong_state", CONFLICT, "the run is in the wrong state";
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "too large";
+    RunFailed = "run_failed", INTERNAL_SERVER_ERROR, "the run failed";
+    RunUnfinished = "run_unfinished", GATEWAY_TIMEOUT, "the run has not ended yet";
     Timeout = "timeout", SERVICE_UNAVAILABLE, "took too long";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "too busy";
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "a backend is away";

@@ -20,9 +20,9 @@ use crate::keys::hex;
 
 /// Longest delay and expiry.
 const MAX_SECONDS: f64 = 366.0 * 24.0 * 3600.0;
-const MAX_SESSION: usize = 255;
+pub(crate) const MAX_SESSION: usize = 255;
 const MAX_KEY: usize = 200;
-const MAX_VARIABLES: usize = 100;
+pub(crate) const MAX_VARIABLES: usize = 100;
 
 /// A run to submit. Unknown fields are refused.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]

@@ -3,7 +3,7 @@
 use flowfleet_core::port::BlobStore;
 use flowfleet_core::run::NewRun;
 use flowfleet_core::{Payload, RunId, Tenant, TraceContext};
-use flowfleet_engine::Request;
+use flowfleet_engine::{LangflowCall, Request};
 use flowfleet_runtime::payload;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -43,7 +43,10 @@ pub(crate) fn draft(
         tweaks,
         session_id,
         variables,
-        ..
+        input_type,
+        output_type,
+        output_component,
+        langflow_id,
     } = wanted.request;
     let run = NewRun {
         id: RunId::generate(),
@@ -75,6 +78,19 @@ pub(crate) fn draft(
             .collect();
         stored.insert("variables".to_owned(), Value::Object(variables));
     }
+    if let Some(flow_id) = langflow_id {
+        let call = LangflowCall {
+            input_type,
+            output_type,
+            output_component,
+            flow_id,
+        };
+        let call = serde_json::to_value(call).map_err(|error| Refused {
+            code: Code::Internal,
+            errors: vec![ErrorItem::new("", error.to_string())],
+        })?;
+        stored.insert("langflow".to_owned(), call);
+    }
     Ok(Draft {
         run,
         input: Value::Object(stored),
@@ -97,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_reads_back_as_a_run_input() {
-        let stored = json!({"input": "hi", "tweaks": {"a": {"b": 1}}, "variables": {"K": "v"}});
+        let stored = json!({"input": "hi", "tweaks": {"a": {"b": 1}}, "variables": {"K": "v"}, "langflow": {"flow_id": "f"}});
         let read: RunInput = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(serde_json::to_value(read).unwrap(), stored);
     }

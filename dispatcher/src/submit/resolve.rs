@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flowfleet_core::flow::FlowRef;
 use flowfleet_core::port::Store;
-use flowfleet_core::{FlowName, FlowVersion, PortError, Tenant};
+use flowfleet_core::{FlowId, FlowName, FlowVersion, PortError, Tenant};
 use flowfleet_engine::{CompileLimits, EngineKind, FlowError, Plan, compile};
 use moka::future::Cache;
 use tokio::sync::Semaphore;
@@ -25,6 +25,7 @@ const COMPILERS: usize = 2;
 /// A flow that a run may be submitted to.
 #[derive(Debug)]
 pub(crate) struct Resolved {
+    pub id: FlowId,
     pub version: FlowVersion,
     pub plan: Arc<Plan>,
 }
@@ -32,6 +33,7 @@ pub(crate) struct Resolved {
 /// What a name means, and its plan once somebody needed it.
 #[derive(Debug)]
 struct Known {
+    id: FlowId,
     version: FlowVersion,
     resolved: OnceLock<Arc<Resolved>>,
 }
@@ -58,6 +60,8 @@ pub(crate) struct Flows {
     /// Grows with every change made here, so that a look-up that began before it is not found after it.
     generation: AtomicU64,
     known: Cache<Key, Arc<Known>>,
+    /// Names by id, under the generation in which they were looked up.
+    names: Cache<(u64, Tenant, FlowId), FlowName>,
     plans: Cache<String, (Arc<Plan>, u32)>,
     compilers: Semaphore,
 }
@@ -70,6 +74,10 @@ impl Flows {
             limits,
             generation: AtomicU64::new(0),
             known: Cache::builder()
+                .max_capacity(10_000)
+                .time_to_live(FRESH_FOR)
+                .build(),
+            names: Cache::builder()
                 .max_capacity(10_000)
                 .time_to_live(FRESH_FOR)
                 .build(),
@@ -99,6 +107,7 @@ impl Flows {
                 .map_err(Miss::Port)?;
             let record = record.ok_or(Miss::NoSuchFlow)?;
             Ok(Arc::new(Known {
+                id: record.id,
                 version: record.flow,
                 resolved: OnceLock::new(),
             }))
@@ -130,8 +139,40 @@ impl Flows {
                 vec![ErrorItem::new("/flow", detail)],
             ));
         }
-        let resolved = Arc::new(Resolved { version, plan });
+        let resolved = Arc::new(Resolved {
+            id: known.id,
+            version,
+            plan,
+        });
         Ok(Arc::clone(known.resolved.get_or_init(|| resolved)))
+    }
+
+    /// The flow that `text` means to Langflow's clients: the one with this id, else the one with this name.
+    pub(crate) async fn find(&self, tenant: &Tenant, text: &str) -> Result<FlowName, Problem> {
+        if let Ok(id) = text.parse::<FlowId>() {
+            let key = (self.generation.load(Ordering::SeqCst), tenant.clone(), id);
+            if let Some(name) = self.names.get(&key).await {
+                return Ok(name);
+            }
+            if let Some(record) = self.store.flow_by_id(tenant, id).await? {
+                self.names.insert(key, record.flow.name.clone()).await;
+                return Ok(record.flow.name);
+            }
+        }
+        text.parse().map_err(|_| no_such_flow(text))
+    }
+
+    /// The newest version of a flow for Langflow's clients, to whom a missing one is a 404.
+    pub(crate) async fn named(&self, tenant: &Tenant, name: &FlowName) -> Result<Arc<Resolved>, Problem> {
+        let flow = FlowRef {
+            name: name.clone(),
+            version: None,
+        };
+        let found = self.resolve(tenant, &flow).await;
+        found.map_err(|problem| match problem.code == Code::FlowNotFound.as_str() {
+            true => no_such_flow(name.as_str()),
+            false => problem,
+        })
     }
 
     /// The plan of a stored version. Requests that ask at once share one look-up and one compilation: after a start
@@ -192,4 +233,9 @@ impl Flows {
             }
         }
     }
+}
+
+fn no_such_flow(text: &str) -> Problem {
+    let text: String = text.chars().take(FlowName::MAX).collect();
+    Problem::not_found(format!("there is no flow with the id or the name {text}"))
 }

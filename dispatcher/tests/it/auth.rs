@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::{Parts, Server, answer, id};
 
 /// Makes a key behind the API's back.
-async fn key(server: &Server, tenant: &str, role: Role) -> String {
+pub(crate) async fn key(server: &Server, tenant: &str, role: Role) -> String {
     let (plaintext, hash) = keys::generate();
     let key = NewKey {
         id: KeyId::generate(),

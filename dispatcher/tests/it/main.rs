@@ -8,6 +8,8 @@ mod batch;
 mod events;
 mod flows;
 mod harness;
+mod langflow;
+mod langflow_flows;
 mod program;
 mod routes;
 mod runs;

@@ -15,7 +15,7 @@ use flowfleet_core::port::{
     RunFilter, RunStore, Store, Submission, Upkeep, UsedKey,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
-use flowfleet_core::{FlowName, FlowVersion, KeyId, Lease, QueueName, RunId, Tenant, WorkerId};
+use flowfleet_core::{FlowId, FlowName, FlowVersion, KeyId, Lease, QueueName, RunId, Tenant, WorkerId};
 use jiff::Timestamp;
 
 /// Delegates to a real store. Only what workers call fails.
@@ -252,6 +252,10 @@ impl FlowStore for Faulty {
         version: Option<u32>,
     ) -> Result<Option<FlowRecord>> {
         self.inner.flow(tenant, name, version).await
+    }
+
+    async fn flow_by_id(&self, tenant: &Tenant, id: FlowId) -> Result<Option<FlowRecord>> {
+        self.inner.flow_by_id(tenant, id).await
     }
 
     async fn flow_document(&self, tenant: &Tenant, flow: &FlowVersion) -> Result<Option<Bytes>> {

@@ -9,7 +9,9 @@ use flowfleet_core::event::{EventKind, RunEvent};
 use flowfleet_core::payload::Payload;
 use flowfleet_core::port::{BlobStore, Bus, NewFlow, OutboxRow, Queue, Store, SubmitOutcome};
 use flowfleet_core::run::{NewRun, RunInput, RunSettings, RunView};
-use flowfleet_core::{FlowVersion, Priority, QueueName, RetryPolicy, RunId, RunState, Tenant, WorkerId};
+use flowfleet_core::{
+    FlowId, FlowVersion, Priority, QueueName, RetryPolicy, RunId, RunState, Tenant, WorkerId,
+};
 use flowfleet_engine::{Environment, Services};
 use flowfleet_mock_model as mock;
 use flowfleet_runtime::payload::{self, hex_sha256};
@@ -165,6 +167,7 @@ impl Rig {
         let flow = NewFlow {
             tenant: self.tenant.clone(),
             name,
+            id: FlowId::generate(),
             digest,
             document,
             nodes: 1,

@@ -15,7 +15,7 @@ use super::queue::Envelope;
 use super::{HistoryStore, Result};
 use crate::event::RunEvent;
 use crate::flow::FlowVersion;
-use crate::id::{KeyId, RunId, WorkerId};
+use crate::id::{FlowId, KeyId, RunId, WorkerId};
 use crate::lease::Lease;
 use crate::name::{FlowName, QueueName, Tenant};
 use crate::run::{ClaimedRun, Finish, NewRun, Priority, Progress, Release, RunState, RunView};
@@ -248,6 +248,7 @@ pub trait Upkeep: Send + Sync + std::fmt::Debug {
 pub struct NewFlow {
     pub tenant: Tenant,
     pub name: FlowName,
+    pub id: FlowId,
     pub digest: String,
     pub document: bytes::Bytes,
     pub nodes: u32,
@@ -259,6 +260,7 @@ pub struct NewFlow {
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowRecord {
     pub flow: FlowVersion,
+    pub id: FlowId,
     pub nodes: u32,
     pub engine: String,
     pub created_at: Timestamp,
@@ -286,13 +288,16 @@ pub trait FlowStore: Send + Sync + std::fmt::Debug {
         version: Option<u32>,
     ) -> Result<Option<FlowRecord>>;
 
+    /// The newest version of the flow whose newest version has this id: of several, the one stored last.
+    async fn flow_by_id(&self, tenant: &Tenant, id: FlowId) -> Result<Option<FlowRecord>>;
+
     /// The document of a version; also of a deleted flow, for runs that still need it.
     async fn flow_document(&self, tenant: &Tenant, flow: &FlowVersion) -> Result<Option<bytes::Bytes>>;
 
     /// Newest version of each flow by name, after `after`.
     async fn flows(&self, tenant: &Tenant, after: Option<&FlowName>, limit: u32) -> Result<Page<FlowRecord>>;
 
-    /// Hides a flow from `flow` and `flows`; false when there is none. A later `put_flow` continues its numbers.
+    /// Hides a flow from `flow`, `flow_by_id` and `flows`; false when there is none. A later `put_flow` continues its numbers.
     async fn delete_flow(&self, tenant: &Tenant, name: &FlowName) -> Result<bool>;
 }
 

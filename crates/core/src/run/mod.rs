@@ -68,6 +68,9 @@ pub struct RunInput {
     pub tweaks: Value,
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub variables: std::collections::BTreeMap<String, String>,
+    /// What a caller of Langflow's API asked beside these, for the engine to read.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub langflow: Value,
 }
 
 /// How a run is executed.

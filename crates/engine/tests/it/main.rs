@@ -8,6 +8,7 @@ mod examples;
 mod golden;
 mod groups;
 mod hostile;
+mod langflow;
 mod operator;
 mod random;
 mod requests;

@@ -122,6 +122,7 @@ CREATE TABLE flow_versions (
     tenant text NOT NULL,
     name text NOT NULL,
     version integer NOT NULL,
+    flow_id uuid NOT NULL,
     digest text NOT NULL,
     nodes integer NOT NULL,
     engine text NOT NULL,
@@ -129,6 +130,8 @@ CREATE TABLE flow_versions (
     document bytea NOT NULL,
     PRIMARY KEY (tenant, name, version)
 );
+
+CREATE INDEX flow_versions_flow_id ON flow_versions (tenant, flow_id);
 
 CREATE TABLE api_keys (
     id uuid PRIMARY KEY,

@@ -108,6 +108,7 @@ CREATE TABLE flow_versions (
     tenant TEXT NOT NULL,
     name TEXT NOT NULL,
     version INTEGER NOT NULL,
+    flow_id TEXT NOT NULL,
     digest TEXT NOT NULL,
     nodes INTEGER NOT NULL,
     engine TEXT NOT NULL,
@@ -115,6 +116,8 @@ CREATE TABLE flow_versions (
     document BLOB NOT NULL,
     PRIMARY KEY (tenant, name, version)
 ) STRICT;
+
+CREATE INDEX flow_versions_flow_id ON flow_versions (tenant, flow_id);
 
 CREATE TABLE api_keys (
     id TEXT PRIMARY KEY NOT NULL,

@@ -3,17 +3,18 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use flowfleet_core::port::{FlowRecord, FlowStore, NewFlow, Page, PutFlow, Result as PortResult};
-use flowfleet_core::{FlowName, FlowVersion, Tenant};
+use flowfleet_core::{FlowId, FlowName, FlowVersion, Tenant};
 
 use super::Postgres;
 use crate::LIST_LIMIT;
 use crate::batch::int;
 use crate::error::{Error, Repeat, attempt};
 use crate::row::FlowRow;
+use crate::value::Id;
 
 macro_rules! flow_columns {
     () => {
-        "SELECT v.name, v.version, v.digest, v.nodes, v.engine, v.created_at FROM flows f
+        "SELECT v.name, v.version, v.flow_id, v.digest, v.nodes, v.engine, v.created_at FROM flows f
          JOIN flow_versions v ON v.tenant = f.tenant AND v.name = f.name "
     };
 }
@@ -26,9 +27,9 @@ RETURNING version, deleted_at IS NOT NULL
 ";
 
 const INSERT: &str = "
-INSERT INTO flow_versions (tenant, name, version, digest, nodes, engine, created_at, document)
-VALUES ($1, $2, $3, $4, $5, $6, now(), $7)
-RETURNING name, version, digest, nodes, engine, created_at
+INSERT INTO flow_versions (tenant, name, version, flow_id, digest, nodes, engine, created_at, document)
+VALUES ($1, $2, $3, $4, $5, $6, $7, now(), $8)
+RETURNING name, version, flow_id, digest, nodes, engine, created_at
 ";
 
 const NEWEST: &str = concat!(
@@ -39,6 +40,12 @@ const NEWEST: &str = concat!(
 const VERSION: &str = concat!(
     flow_columns!(),
     "WHERE f.tenant = $1 AND f.name = $2 AND f.deleted_at IS NULL AND v.version = $3"
+);
+
+const BY_ID: &str = concat!(
+    flow_columns!(),
+    "AND v.version = f.version WHERE v.tenant = $1 AND v.flow_id = $2 AND f.deleted_at IS NULL
+     ORDER BY v.created_at DESC, v.name LIMIT 1"
 );
 
 const LIST: &str = concat!(
@@ -80,6 +87,7 @@ impl Postgres {
             .bind(flow.tenant.as_str())
             .bind(flow.name.as_str())
             .bind(newest + 1)
+            .bind(Id::from(flow.id))
             .bind(&flow.digest)
             .bind(int(flow.nodes))
             .bind(&flow.engine)
@@ -147,6 +155,18 @@ impl FlowStore for Postgres {
     ) -> PortResult<Option<FlowRecord>> {
         attempt("flow", Repeat::Idempotent, || {
             self.flow_once(tenant, name, version)
+        })
+        .await
+    }
+
+    async fn flow_by_id(&self, tenant: &Tenant, id: FlowId) -> PortResult<Option<FlowRecord>> {
+        attempt("flow_by_id", Repeat::Idempotent, || async {
+            let row: Option<FlowRow> = sqlx::query_as(BY_ID)
+                .bind(tenant.as_str())
+                .bind(Id::from(id))
+                .fetch_optional(&self.pool)
+                .await?;
+            row.map(FlowRow::record).transpose()
         })
         .await
     }

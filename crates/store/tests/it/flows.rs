@@ -1,7 +1,7 @@
 //! Flows and their versions.
 
 use flowfleet_core::port::NewFlow;
-use flowfleet_core::{FlowName, FlowVersion};
+use flowfleet_core::{FlowId, FlowName, FlowVersion};
 
 use crate::bed::Bed;
 
@@ -9,6 +9,7 @@ fn flow(bed: &Bed, name: &str, content: &str) -> NewFlow {
     NewFlow {
         tenant: bed.tenant.clone(),
         name: name.parse().unwrap(),
+        id: FlowId(uuid::Uuid::from_u128(7)),
         digest: format!("digest of {content}"),
         document: content.to_owned().into(),
         nodes: 3,
@@ -61,6 +62,37 @@ pub(crate) async fn versions_are_numbered(bed: Bed) {
             .unwrap()
             .is_none()
     );
+}
+
+pub(crate) async fn ids_lead_to_the_newest_version(bed: Bed) {
+    let id = |n| FlowId(uuid::Uuid::from_u128(n));
+    let put = async |name: &str, content: &str, n: u128| {
+        let flow = NewFlow {
+            id: id(n),
+            ..flow(&bed, name, content)
+        };
+        bed.store.put_flow(flow).await.unwrap().record
+    };
+    let found = async |n: u128| {
+        let record = bed.store.flow_by_id(&bed.tenant, id(n)).await.unwrap();
+        record.map(|record| (record.flow.name.to_string(), record.flow.version))
+    };
+    assert_eq!(put("a", "1", 1).await.id, id(1));
+    put("a", "2", 1).await;
+    put("b", "1", 2).await;
+    assert_eq!(found(1).await, Some(("a".to_owned(), 2)));
+    assert_eq!(found(2).await, Some(("b".to_owned(), 1)));
+    assert_eq!(found(3).await, None);
+    // The newest version counts, and of several flows the one stored last.
+    put("a", "3", 3).await;
+    assert_eq!(found(1).await, None);
+    put("b", "2", 3).await;
+    assert_eq!(found(3).await, Some(("b".to_owned(), 2)));
+    bed.store
+        .delete_flow(&bed.tenant, &"b".parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(found(3).await, Some(("a".to_owned(), 3)));
 }
 
 pub(crate) async fn deleting_hides(bed: Bed) {

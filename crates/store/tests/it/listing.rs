@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flowfleet_core::port::{Actor, CancelOutcome, NewFlow, RunFilter};
 use flowfleet_core::run::{Ending, NewRun};
-use flowfleet_core::{EventKind, RunState, Tenant};
+use flowfleet_core::{EventKind, FlowId, RunState, Tenant};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
@@ -152,12 +152,14 @@ pub(crate) async fn nothing_crosses_tenants(bed: Bed) {
     let flow = NewFlow {
         tenant: bed.tenant.clone(),
         name,
+        id: FlowId::generate(),
         digest: "d".to_owned(),
         document: "{}".into(),
         nodes: 1,
         engine: "native".to_owned(),
     };
     let stored = bed.store.put_flow(flow.clone()).await.unwrap().record.flow;
+    assert!(bed.store.flow_by_id(&stranger, flow.id).await.unwrap().is_none());
     assert!(
         bed.store
             .flow(&stranger, &flow.name, None)

@@ -64,7 +64,9 @@ contract! {
     history:
         a_history_is_what_happened, histories_are_walked_by_id, unfinished_are_those_that_run_or_are_late,
         strays_are_found_where_they_are, every_damage_is_named, a_retry_and_a_cancellation_add_up;
-    flows: versions_are_numbered, deleting_hides, flows_are_paged_by_name, writers_of_one_flow_take_turns;
+    flows:
+        versions_are_numbered, ids_lead_to_the_newest_version, deleting_hides, flows_are_paged_by_name,
+        writers_of_one_flow_take_turns;
     keys: keys_live_until_revoked, the_audit_log_is_paged, the_audit_log_bears_many_writers;
     concurrency:
         eight_claimers_share_the_runs, opposite_orders_do_not_block, interleaved_writers_leave_no_hole,

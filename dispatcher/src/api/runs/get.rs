@@ -15,7 +15,7 @@ use crate::api::auth::Read;
 use crate::api::limits::Turn;
 use crate::api::problem::Problem;
 use crate::api::query::Query;
-use crate::app::{App, Shared};
+use crate::app::{App, Listener, Shared};
 
 /// Between looks into the store while the bus is silent: it may have lost the message.
 const LOOK: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
@@ -62,7 +62,18 @@ pub(crate) async fn ended(
     run: RunId,
     wait: Duration,
 ) -> Result<Option<RunView>, Problem> {
-    let _listener = app.listen()?;
+    let listener = app.listen()?;
+    wait_for(app, tenant, run, wait, listener).await
+}
+
+/// The same for whoever has a place among the listeners already.
+pub(crate) async fn wait_for(
+    app: &App,
+    tenant: &Tenant,
+    run: RunId,
+    wait: Duration,
+    _listener: Listener,
+) -> Result<Option<RunView>, Problem> {
     let deadline = Instant::now() + wait;
     // Listen first, then look: nothing can end in between unseen.
     let mut live = match timeout(SUBSCRIBE, app.bus.subscribe(run)).await {

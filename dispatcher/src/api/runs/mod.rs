@@ -220,7 +220,8 @@ impl Run {
     }
 }
 
-async fn open(blob: &dyn BlobStore, payload: Option<Payload>) -> Result<Value, Problem> {
+/// A payload, read from the blob store if it lies there.
+pub(crate) async fn open(blob: &dyn BlobStore, payload: Option<Payload>) -> Result<Value, Problem> {
     match payload {
         None => Ok(Value::Null),
         Some(Payload::Inline(value)) => Ok(value),
