@@ -16,7 +16,7 @@ pub(crate) use answer::outputs;
 pub use message::{Made, Streaming, announced, message_id, streaming, user_message};
 
 impl Plan {
-    /// The nodes whose tokens a chat shows as they come: models that a chat output is connected to.
+    /// The nodes whose tokens a chat shows as they come: models and agents that a chat output is connected to.
     pub fn streams(&self) -> Vec<Streaming> {
         let to_chat = |edge: &&crate::edge::Edge| self.nodes[edge.target].kind == Ok(Kind::ChatOutput);
         let sources: BTreeSet<usize> = self
@@ -25,9 +25,9 @@ impl Plan {
             .filter(to_chat)
             .map(|edge| edge.source)
             .collect();
-        let model = |node: &&usize| {
-            let kind = &self.nodes[**node].kind;
-            matches!(kind, Ok(Kind::LanguageModel | Kind::OpenAiModel))
+        let model = |node: &&usize| match self.nodes[**node].kind {
+            Ok(kind) => matches!(kind, Kind::LanguageModel | Kind::OpenAiModel) || kind.is_agent(),
+            Err(_) => false,
         };
         sources
             .iter()
@@ -37,7 +37,11 @@ impl Plan {
                 Streaming {
                     node: node.info.id.clone(),
                     display_name: node.info.display_name.clone(),
-                    icon: node.icon.clone(),
+                    // An agent's messages have one of their own.
+                    icon: match node.kind {
+                        Ok(kind) if kind.is_agent() => Some("Bot".to_owned()),
+                        _ => node.icon.clone(),
+                    },
                 }
             })
             .collect()

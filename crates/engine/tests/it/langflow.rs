@@ -169,4 +169,13 @@ fn models_that_a_chat_output_shows_stream() {
     assert!(plan.streams().is_empty());
     assert!(plan.chat_input(InputType::Chat).is_some());
     assert!(plan.chat_input(InputType::Text).is_none());
+    // Of three agents in a row the last one.
+    let starter = "langflow_base-1.13.0/langflow/initial_setup/starter_projects/Multi Agent Flow.json";
+    let starter = std::fs::read(crate::draw::wheels().join(starter)).unwrap();
+    let agents = compile(&starter, &CompileLimits::default()).unwrap().streams();
+    assert_eq!(
+        (agents.len(), agents[0].icon.as_deref()),
+        (1, Some("Bot")),
+        "{agents:?}"
+    );
 }

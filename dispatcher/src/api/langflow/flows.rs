@@ -40,7 +40,7 @@ pub(crate) struct LangflowDeleted {
     get, path = "/api/v1/flows/", tag = "langflow",
     params(
         ("get_all" = Option<bool>, Query, description = "True when absent: all flows, up to a thousand"),
-        ("page" = Option<u32>, Query, minimum = 1, description = "1 when absent"),
+        ("page" = Option<u32>, Query, minimum = 1, maximum = 1000000, description = "1 when absent"),
         ("size" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Flows on a page; 50 when absent"),
         ("header_flows" = Option<bool>, Query, description = "Without data"),
         ("components_only" = Option<bool>, Query, description = "There are none"),
@@ -62,9 +62,9 @@ pub(crate) async fn list_langflow_flows(
     let folder = query.parsed::<Uuid>("folder_id")?;
     query.parsed::<bool>("remove_example_flows")?;
     query.finish()?;
-    if page == 0 || !(1..=100).contains(&size) {
+    if !(1..=1_000_000).contains(&page) || !(1..=100).contains(&size) {
         return Err(query::refuse(
-            "pages count from 1 and have 1 to 100 flows".to_owned(),
+            "pages count from 1 to 1000000 and have 1 to 100 flows".to_owned(),
         ));
     }
     if components || folder.is_some() {
