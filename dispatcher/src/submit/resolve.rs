@@ -235,7 +235,8 @@ impl Flows {
     }
 }
 
-fn no_such_flow(text: &str) -> Problem {
+/// What Langflow's clients are told of a flow that is not there.
+pub(crate) fn no_such_flow(text: &str) -> Problem {
     let text: String = text.chars().take(FlowName::MAX).collect();
     Problem::not_found(format!("there is no flow with the id or the name {text}"))
 }

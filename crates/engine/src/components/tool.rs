@@ -209,10 +209,8 @@ impl Tool {
         Ok(match output.values.remove(self.offer.output) {
             Some(Value::Message(message)) => message.text,
             Some(Value::Data(data)) => python_json(&Json::Object(data)),
-            Some(Value::Json(Json::String(text))) => text,
-            Some(Value::Json(value)) => python_json(&value),
-            Some(Value::Table(rows)) => python_json(&rows.into_iter().map(Json::Object).collect()),
-            None => String::new(),
+            // No component that is a tool gives anything else.
+            Some(Value::Json(_) | Value::Table(_)) | None => String::new(),
         })
     }
 }

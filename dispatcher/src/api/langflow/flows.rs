@@ -21,6 +21,7 @@ use crate::api::flows::keep;
 use crate::api::problem::{Code, Problem};
 use crate::api::query::{self, NoQuery, Query};
 use crate::app::{App, Shared};
+use crate::submit::resolve::no_such_flow;
 
 /// Flows in one answer at most.
 const MOST: usize = 1_000;
@@ -236,7 +237,7 @@ pub(crate) async fn delete_langflow_flow(
     let deleted = app.store.delete_flow(&caller.tenant, &name).await?;
     app.flows.changed();
     if !deleted {
-        return Err(missing(&id));
+        return Err(no_such_flow(&id));
     }
     app.audit(&caller.actor(), "flow.delete", name.as_str()).await;
     Ok(Json(LangflowDeleted {
@@ -302,12 +303,7 @@ async fn store(
 async fn find(app: &App, tenant: &Tenant, text: &str) -> Result<FlowRecord, Problem> {
     let name = app.flows.find(tenant, text).await?;
     let record = app.store.flow(tenant, &name, None).await?;
-    record.ok_or_else(|| missing(text))
-}
-
-fn missing(text: &str) -> Problem {
-    let text: String = text.chars().take(FlowName::MAX).collect();
-    Problem::not_found(format!("there is no flow with the id or the name {text}"))
+    record.ok_or_else(|| no_such_flow(text))
 }
 
 /// A flow's document and how many bytes it has.
