@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Http, ModelSettings};
+use crate::model::ModelSettings;
+use crate::outbound::{Http, OutboundSettings};
 use crate::plan::NodeInfo;
 use crate::run::{Clock, Environment, Progress};
 use crate::value::Value;
@@ -31,6 +32,9 @@ pub enum Kind {
     TimedAgent,
     Calculator,
     CurrentDate,
+    /// Fetches pages.
+    Url,
+    WebSearch,
 }
 
 impl Kind {
@@ -54,6 +58,8 @@ impl Kind {
             Self::Agent | Self::TimedAgent => "Agent",
             Self::Calculator => "Calculator",
             Self::CurrentDate => "CurrentDate",
+            Self::Url => "Url",
+            Self::WebSearch => "WebSearch",
         }
     }
 }
@@ -199,6 +205,7 @@ pub(crate) struct RunContext {
     pub environment: Environment,
     pub clock: Clock,
     pub model: Arc<ModelSettings>,
+    pub outbound: Arc<OutboundSettings>,
     pub on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub cancel: CancellationToken,
 }
@@ -255,6 +262,8 @@ mod tests {
             Kind::Agent,
             Kind::Calculator,
             Kind::CurrentDate,
+            Kind::Url,
+            Kind::WebSearch,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

@@ -301,5 +301,7 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::Agent | Kind::TimedAgent => &["response"],
         Kind::Calculator => &["result"],
         Kind::CurrentDate => &["current_date"],
+        Kind::Url => &["page_results", "raw_results"],
+        Kind::WebSearch => &["results"],
     }
 }

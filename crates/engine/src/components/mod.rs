@@ -16,11 +16,14 @@ mod openai_model;
 mod params;
 mod parser;
 pub(crate) mod pattern;
+mod printed;
 mod prompt;
 mod table;
 mod text_input;
 mod text_output;
 mod tool;
+mod url;
+mod web_search;
 
 use std::sync::Arc;
 
@@ -52,6 +55,8 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::Agent | Kind::TimedAgent => Box::pin(agent::run(call, ctx)).await,
         Kind::Calculator => calculator::run(call),
         Kind::CurrentDate => current_date::run(call, ctx),
+        Kind::Url => url::run(call, ctx).await,
+        Kind::WebSearch => web_search::run(call, ctx).await,
     }
 }
 
@@ -121,7 +126,7 @@ pub(crate) mod testing {
     use tokio_util::sync::CancellationToken;
 
     use crate::component::{Kind, NodeCall, NodeContext, Param, Params, RunContext};
-    use crate::model::Http;
+    use crate::outbound::Http;
     use crate::plan::NodeInfo;
     use crate::run::Progress;
     use crate::value::Value;
@@ -176,6 +181,7 @@ pub(crate) mod testing {
             environment: Arc::new(|_| None),
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
             model: Arc::default(),
+            outbound: Arc::default(),
             on_progress: Arc::new(move |progress| {
                 if let Progress::Token { text, .. } = progress {
                     seen.lock().unwrap().push(text);

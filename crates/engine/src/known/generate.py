@@ -42,6 +42,8 @@ KINDS = {
     "AgentComponent": "Agent",
     "CalculatorComponent": "Calculator",
     "CurrentDateComponent": "CurrentDate",
+    "URLComponent": "Url",
+    "WebSearchComponent": "WebSearch",
 }
 
 # Versions that are a kind of their own.
