@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
+use crate::memory::{Memory, Voices};
 use crate::model::{Http, ModelSettings};
 use crate::plan::NodeInfo;
 use crate::run::{Clock, Environment, Progress};
@@ -31,6 +32,9 @@ pub enum Kind {
     TimedAgent,
     Calculator,
     CurrentDate,
+    /// `Memory`: reads and keeps messages of conversations.
+    MessageHistory,
+    MemoryBase,
 }
 
 impl Kind {
@@ -54,6 +58,8 @@ impl Kind {
             Self::Agent | Self::TimedAgent => "Agent",
             Self::Calculator => "Calculator",
             Self::CurrentDate => "CurrentDate",
+            Self::MessageHistory => "MessageHistory",
+            Self::MemoryBase => "MemoryBase",
         }
     }
 }
@@ -119,6 +125,15 @@ impl Params {
     }
 }
 
+/// Where a node stands in a chat.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct NearChat {
+    /// It is a neighbour of a chat output, so what it says is shown there.
+    pub output: bool,
+    /// It is one of several chat outputs.
+    pub one_of_many: bool,
+}
+
 /// One execution of one node.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeCall {
@@ -129,6 +144,7 @@ pub(crate) struct NodeCall {
     pub params: Params,
     /// Names of the outputs to compute: those on a connected edge, or all when none is connected.
     pub wanted: Arc<[String]>,
+    pub near_chat: NearChat,
     /// Of an agent: calls of the nodes in tool mode that are connected to it.
     pub tools: Vec<Self>,
 }
@@ -199,6 +215,9 @@ pub(crate) struct RunContext {
     pub environment: Environment,
     pub clock: Clock,
     pub model: Arc<ModelSettings>,
+    /// `None`: this run is not part of a conversation.
+    pub memory: Option<Arc<dyn Memory>>,
+    pub voices: Arc<Voices>,
     pub on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub cancel: CancellationToken,
 }
@@ -255,6 +274,8 @@ mod tests {
             Kind::Agent,
             Kind::Calculator,
             Kind::CurrentDate,
+            Kind::MessageHistory,
+            Kind::MemoryBase,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::component::{NodeError, NodeOutput, Usage};
+use crate::memory::Memory;
 use crate::model::{Http, InvalidSettings, ModelSettings};
 use crate::plan::{NodeInfo, Unsupported};
 use crate::request::RequestError;
@@ -27,6 +28,8 @@ pub struct Services {
     pub clock: Clock,
     /// The operator's: a run's variables do not change it.
     pub model: Arc<ModelSettings>,
+    /// Of the conversation that a run is part of; `None` if it is part of none.
+    pub memory: Option<Arc<dyn Memory>>,
 }
 
 /// Why a process cannot execute flows.
@@ -47,6 +50,7 @@ impl Services {
             environment: Arc::new(|name: &str| std::env::var(name).ok()),
             clock: Arc::new(jiff::Timestamp::now),
             model: Arc::new(ModelSettings::from_env()?),
+            memory: None,
         })
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{calculator, current_date};
+use super::{calculator, current_date, memory_base, message_history};
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, Param};
 use crate::template::{python_json, python_repr};
 use crate::value::Value;
@@ -18,7 +18,10 @@ pub(crate) const TOOLSET: &str = "component_as_tool";
 struct Argument {
     name: &'static str,
     description: &'static str,
-    default: &'static str,
+    /// `None`: the model has to say it.
+    default: Option<&'static str>,
+    /// What it may say; empty means anything.
+    options: &'static [&'static str],
 }
 
 /// What a component offers to models. The words are part of what a flow does: a model decides by them.
@@ -31,37 +34,90 @@ struct Offer {
     output: &'static str,
 }
 
-fn offer(kind: Kind) -> Option<&'static Offer> {
-    static CALCULATOR: Offer = Offer {
+/// What nodes of a kind offer: a tool for each output that can be one.
+fn offers(kind: Kind) -> &'static [Offer] {
+    static CALCULATOR: [Offer; 1] = [Offer {
         name: "evaluate_expression",
         description: "Perform basic arithmetic operations on a given expression.",
         arguments: &[Argument {
             name: "expression",
             description: "The arithmetic expression to evaluate (e.g., '4*4*(33/22)+12-20').",
-            default: "",
+            default: Some(""),
+            options: &[],
         }],
         output: calculator::OUTPUT,
-    };
-    static CURRENT_DATE: Offer = Offer {
+    }];
+    static CURRENT_DATE: [Offer; 1] = [Offer {
         name: "get_current_date",
         description: "Returns the current date and time in the selected timezone.",
         arguments: &[Argument {
             name: "timezone",
             description: "Select the timezone for the current date and time.",
-            default: "UTC",
+            default: Some("UTC"),
+            options: &[],
         }],
         output: current_date::OUTPUT,
-    };
+    }];
+    static MEMORY_BASE: [Offer; 1] = [Offer {
+        name: "retrieve_memory",
+        description: "Retrieve long-term memory from a Memory Base attached to this workflow. When 'Filter by Session' \
+                      is off, queries run across all sessions.",
+        arguments: &[Argument {
+            name: "search_query",
+            description: "Query used for semantic retrieval against the memory base.",
+            default: Some(""),
+            options: &[],
+        }],
+        output: memory_base::OUTPUT,
+    }];
+    const HISTORY: &str =
+        "Stores or retrieves stored chat messages from Langflow tables or an external memory.";
+    const HISTORY_ARGUMENTS: &[Argument] = &[
+        Argument {
+            name: "message",
+            description: "The chat message to be stored.",
+            default: Some(""),
+            options: &[],
+        },
+        Argument {
+            name: "order",
+            description: "Order of the messages.",
+            default: None,
+            options: &["Ascending", "Descending"],
+        },
+    ];
+    static MESSAGE_HISTORY: [Offer; 2] = [
+        Offer {
+            name: "retrieve_messages_as_text",
+            description: HISTORY,
+            arguments: HISTORY_ARGUMENTS,
+            output: message_history::TEXT,
+        },
+        Offer {
+            name: "retrieve_messages_dataframe",
+            description: HISTORY,
+            arguments: HISTORY_ARGUMENTS,
+            output: message_history::TABLE,
+        },
+    ];
     match kind {
-        Kind::Calculator => Some(&CALCULATOR),
-        Kind::CurrentDate => Some(&CURRENT_DATE),
-        _ => None,
+        Kind::Calculator => &CALCULATOR,
+        Kind::CurrentDate => &CURRENT_DATE,
+        Kind::MemoryBase => &MEMORY_BASE,
+        Kind::MessageHistory => &MESSAGE_HISTORY,
+        _ => &[],
     }
 }
 
 /// Whether nodes of this kind can be tools natively.
 pub(crate) fn is_tool(kind: Kind) -> bool {
-    offer(kind).is_some()
+    !offers(kind).is_empty()
+}
+
+impl Argument {
+    fn takes(&self, text: &str) -> bool {
+        self.options.is_empty() || self.options.contains(&text)
+    }
 }
 
 /// One tool of an agent.
@@ -80,19 +136,24 @@ pub(super) struct Complaint(pub(super) String);
 impl Tool {
     /// The tools of a node, as the node's own list of actions names them and leaves them out.
     pub(super) fn of(call: &NodeCall) -> Vec<Self> {
-        let Some(offer) = offer(call.kind) else {
-            return Vec::new();
-        };
-        let tool = Self {
+        let tool = |offer: &'static Offer| Self {
             name: offer.name.to_owned(),
             description: offer.description.to_owned(),
             offer,
             call: call.clone(),
         };
+        let tools = offers(call.kind).iter().map(tool);
         match call.params.get("tools_metadata") {
-            Some(Param::Field(Json::Array(actions))) => tool.listed(actions).into_iter().collect(),
-            _ => vec![tool],
+            Some(Param::Field(Json::Array(actions))) => {
+                tools.filter_map(|tool| tool.listed(actions)).collect()
+            }
+            _ => tools.collect(),
         }
+    }
+
+    /// Whether it reads the conversation.
+    pub(super) fn listens(&self) -> bool {
+        self.call.kind == Kind::MessageHistory
     }
 
     fn listed(mut self, actions: &[Json]) -> Option<Self> {
@@ -161,16 +222,36 @@ impl Tool {
             .arguments
             .iter()
             .map(|argument| {
-                let schema = json!({
-                    "default": argument.default, "description": argument.description, "type": "string",
-                });
-                (argument.name.to_owned(), schema)
+                let mut schema = Map::new();
+                schema.extend(
+                    argument
+                        .default
+                        .map(|default| ("default".to_owned(), default.into())),
+                );
+                schema.insert("description".to_owned(), argument.description.into());
+                if !argument.options.is_empty() {
+                    schema.insert("enum".to_owned(), json!(argument.options));
+                }
+                schema.insert("type".to_owned(), "string".into());
+                (argument.name.to_owned(), Json::Object(schema))
             })
             .collect();
+        let mut parameters = Map::new();
+        parameters.insert("properties".to_owned(), Json::Object(properties));
+        let required = self
+            .offer
+            .arguments
+            .iter()
+            .filter(|argument| argument.default.is_none());
+        let required: Vec<&str> = required.map(|argument| argument.name).collect();
+        if !required.is_empty() {
+            parameters.insert("required".to_owned(), json!(required));
+        }
+        parameters.insert("type".to_owned(), "object".into());
         json!({"type": "function", "function": {
             "name": self.name,
             "description": self.description,
-            "parameters": {"properties": properties, "type": "object"},
+            "parameters": parameters,
         }})
     }
 
@@ -184,9 +265,19 @@ impl Tool {
         let mut wrong = String::new();
         for argument in self.offer.arguments {
             match given.get(argument.name) {
-                None => call
-                    .params
-                    .insert(argument.name, Param::Field(argument.default.into())),
+                None => match argument.default {
+                    Some(default) => call.params.insert(argument.name, Param::Field(default.into())),
+                    None => wrong.push_str(&format!(" {}: Field required\n", argument.name)),
+                },
+                Some(Json::String(text)) if !argument.takes(text) => {
+                    let options: Vec<String> = argument
+                        .options
+                        .iter()
+                        .map(|option| format!("'{option}'"))
+                        .collect();
+                    let options = options.join(" or ");
+                    wrong.push_str(&format!(" {}: Input should be {options}\n", argument.name));
+                }
                 Some(Json::String(text)) => call
                     .params
                     .insert(argument.name, Param::Field(text.as_str().into())),
@@ -209,8 +300,9 @@ impl Tool {
         Ok(match output.values.remove(self.offer.output) {
             Some(Value::Message(message)) => message.text,
             Some(Value::Data(data)) => python_json(&Json::Object(data)),
+            Some(Value::Table(rows)) => message_history::told(&rows),
             // No component that is a tool gives anything else.
-            Some(Value::Json(_) | Value::Table(_)) | None => String::new(),
+            Some(Value::Json(_)) | None => String::new(),
         })
     }
 }

@@ -37,6 +37,8 @@ fn kind_named(name: &str) -> Option<Kind> {
         "TimedAgent" => Kind::TimedAgent,
         "Calculator" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
+        "MessageHistory" => Kind::MessageHistory,
+        "MemoryBase" => Kind::MemoryBase,
         _ => return None,
     })
 }
@@ -76,7 +78,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 13, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 15, "a kind without any code: {kinds:?}");
     }
 
     #[test]
@@ -150,6 +152,8 @@ mod tests {
             ("models_and_agents/agent.py", Kind::Agent),
             ("utilities/calculator_core.py", Kind::Calculator),
             ("utilities/current_date.py", Kind::CurrentDate),
+            ("models_and_agents/memory.py", Kind::MessageHistory),
+            ("files_and_knowledge/memory_retrieval.py", Kind::MemoryBase),
         ];
         for (file, kind) in cases {
             assert_eq!(kind_of(&read(&components.join(file))), Some(kind), "{file}");
