@@ -63,6 +63,8 @@ pub async fn execute(
             clock: Arc::clone(&services.clock),
             model: Arc::clone(&services.model),
             outbound: Arc::clone(&services.outbound),
+            memory: services.memory.clone(),
+            voices: Arc::default(),
             run_id: run_id.to_owned(),
             session_id: prepared.session_id.clone(),
             flow_id: flow_id(plan, request).to_owned(),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::component::{NodeError, NodeOutput, Usage};
+use crate::memory::Memory;
 use crate::model::ModelSettings;
 use crate::outbound::{Http, OutboundSettings};
 use crate::plan::{NodeInfo, Unsupported};
@@ -31,6 +32,8 @@ pub struct Services {
     pub model: Arc<ModelSettings>,
     /// The operator's as well.
     pub outbound: Arc<OutboundSettings>,
+    /// Of the conversation that a run is part of; `None` if it is part of none.
+    pub memory: Option<Arc<dyn Memory>>,
 }
 
 /// Why a process cannot execute flows.
@@ -52,6 +55,7 @@ impl Services {
             clock: Arc::new(jiff::Timestamp::now),
             model: Arc::new(ModelSettings::from_env()?),
             outbound: Arc::new(OutboundSettings::from_env()?),
+            memory: None,
         })
     }
 }

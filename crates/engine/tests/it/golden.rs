@@ -258,9 +258,11 @@ fn all_starter_flows_compile() {
     let expected = [
         "Basic Prompting",
         "Blog Writer",
+        "Custom Component Generator",
         "Deep Research Agent",
         "Image Sentiment Analysis",
         "Instagram Copywriter",
+        "Memory Chatbot",
         "Multi Agent Flow",
         "SEO Keyword Generator",
         "Sequential Tasks Agents",
