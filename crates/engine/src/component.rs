@@ -8,7 +8,8 @@ use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
 use crate::memory::{Memory, Voices};
-use crate::model::{Http, ModelSettings};
+use crate::model::ModelSettings;
+use crate::outbound::{Http, OutboundSettings};
 use crate::plan::NodeInfo;
 use crate::run::{Clock, Environment, Progress};
 use crate::value::Value;
@@ -32,6 +33,9 @@ pub enum Kind {
     TimedAgent,
     Calculator,
     CurrentDate,
+    /// Fetches pages.
+    Url,
+    WebSearch,
     /// `Memory`: reads and keeps messages of conversations.
     MessageHistory,
     MemoryBase,
@@ -58,6 +62,8 @@ impl Kind {
             Self::Agent | Self::TimedAgent => "Agent",
             Self::Calculator => "Calculator",
             Self::CurrentDate => "CurrentDate",
+            Self::Url => "Url",
+            Self::WebSearch => "WebSearch",
             Self::MessageHistory => "MessageHistory",
             Self::MemoryBase => "MemoryBase",
         }
@@ -215,6 +221,7 @@ pub(crate) struct RunContext {
     pub environment: Environment,
     pub clock: Clock,
     pub model: Arc<ModelSettings>,
+    pub outbound: Arc<OutboundSettings>,
     /// `None`: this run is not part of a conversation.
     pub memory: Option<Arc<dyn Memory>>,
     pub voices: Arc<Voices>,
@@ -274,6 +281,8 @@ mod tests {
             Kind::Agent,
             Kind::Calculator,
             Kind::CurrentDate,
+            Kind::Url,
+            Kind::WebSearch,
             Kind::MessageHistory,
             Kind::MemoryBase,
         ] {

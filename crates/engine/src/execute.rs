@@ -62,6 +62,7 @@ pub async fn execute(
             environment: Arc::clone(&services.environment),
             clock: Arc::clone(&services.clock),
             model: Arc::clone(&services.model),
+            outbound: Arc::clone(&services.outbound),
             memory: services.memory.clone(),
             voices: Arc::default(),
             run_id: run_id.to_owned(),

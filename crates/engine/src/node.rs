@@ -308,6 +308,8 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::Agent | Kind::TimedAgent => &["response"],
         Kind::Calculator => &["result"],
         Kind::CurrentDate => &["current_date"],
+        Kind::Url => &["page_results", "raw_results"],
+        Kind::WebSearch => &["results"],
         Kind::MessageHistory => components::message_history::outputs(),
         Kind::MemoryBase => &[components::memory_base::OUTPUT],
     }

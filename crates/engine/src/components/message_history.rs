@@ -127,34 +127,3 @@ async fn store(call: &NodeCall, ctx: &NodeContext) -> Result<Message, NodeError>
     keep(call, ctx, &mut message, &call.node.id).await?;
     Ok(from_node(call, message, None))
 }
-
-/// Rows that are told in full; of more, only some at both ends.
-const SHOWN: usize = 60;
-const SHOWN_AT_ENDS: usize = 5;
-
-/// A table of messages as a tool tells it to a model: the way a wide table is printed in Python, where only its first
-/// and last column fit.
-pub(super) fn told(rows: &[Map<String, Json>]) -> String {
-    const ID_WIDTH: usize = 36;
-    if rows.is_empty() {
-        return "Empty Table\nColumns: []\nIndex: []".to_owned();
-    }
-    let cut = rows.len() > SHOWN;
-    let ends = |index: &usize| !cut || *index < SHOWN_AT_ENDS || *index >= rows.len() - SHOWN_AT_ENDS;
-    let last = (rows.len() - 1).to_string().len();
-    let width = if cut { last.max(2) } else { last };
-    let mut lines = vec![format!("{:width$}  {:>ID_WIDTH$}  ... duration", "", "id")];
-    for index in (0..rows.len()).filter(ends) {
-        if cut && index == rows.len() - SHOWN_AT_ENDS {
-            lines.push(format!("{:width$}  {:>ID_WIDTH$}  ...      ...", "..", "..."));
-        }
-        let id = rows[index].get("id").and_then(Json::as_str).unwrap_or_default();
-        lines.push(format!("{index:<width$}  {id:>ID_WIDTH$}  ...     None"));
-    }
-    let columns = rows[0].len();
-    format!(
-        "{}\n\n[{} rows x {columns} columns]",
-        lines.join("\n"),
-        rows.len()
-    )
-}

@@ -20,11 +20,14 @@ mod openai_model;
 mod params;
 mod parser;
 pub(crate) mod pattern;
+mod printed;
 mod prompt;
 mod table;
 mod text_input;
 mod text_output;
 mod tool;
+mod url;
+mod web_search;
 
 use std::sync::Arc;
 
@@ -56,6 +59,8 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::Agent | Kind::TimedAgent => Box::pin(agent::run(call, ctx)).await,
         Kind::Calculator => calculator::run(call),
         Kind::CurrentDate => current_date::run(call, ctx),
+        Kind::Url => url::run(call, ctx).await,
+        Kind::WebSearch => web_search::run(call, ctx).await,
         Kind::MessageHistory => message_history::run(call, ctx).await,
         Kind::MemoryBase => memory_base::run(call),
     }
@@ -128,7 +133,7 @@ pub(crate) mod testing {
 
     use crate::component::{Kind, NearChat, NodeCall, NodeContext, Param, Params, RunContext};
     use crate::memory::Memory;
-    use crate::model::Http;
+    use crate::outbound::Http;
     use crate::plan::NodeInfo;
     use crate::run::Progress;
     use crate::value::Value;
@@ -200,6 +205,7 @@ pub(crate) mod testing {
             environment: Arc::new(|_| None),
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
             model: Arc::default(),
+            outbound: Arc::default(),
             memory,
             voices: Arc::default(),
             on_progress: Arc::new(move |progress| {

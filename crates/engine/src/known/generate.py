@@ -42,6 +42,8 @@ KINDS = {
     "AgentComponent": "Agent",
     "CalculatorComponent": "Calculator",
     "CurrentDateComponent": "CurrentDate",
+    "URLComponent": "Url",
+    "WebSearchComponent": "WebSearch",
     "MemoryComponent": "MessageHistory",
     "MemoryBaseComponent": "MemoryBase",
 }

@@ -91,6 +91,7 @@ impl Runner {
             environment: Arc::new(move |name: &str| environment.get(name).cloned()),
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
             model: Arc::new(self.model_settings.clone()),
+            outbound: Arc::default(),
         };
         let on_progress = Arc::new(move |progress: Progress| {
             watch(&progress);

@@ -3,121 +3,23 @@
 //! A node in tool mode hands on no value but itself: what it is called with comes from the agent's model, over what the
 //! node's own fields say.
 
+mod offers;
+
 use serde_json::{Map, Value as Json, json};
 
-use super::{calculator, current_date, memory_base, message_history};
+use super::printed::printed;
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, Param};
 use crate::template::{python_json, python_repr};
 use crate::value::Value;
 
+use offers::{Offer, offers};
+
 /// The output of a node in tool mode.
 pub(crate) const TOOLSET: &str = "component_as_tool";
-
-/// A text that the model fills in.
-#[derive(Debug)]
-struct Argument {
-    name: &'static str,
-    description: &'static str,
-    /// `None`: the model has to say it.
-    default: Option<&'static str>,
-    /// What it may say; empty means anything.
-    options: &'static [&'static str],
-}
-
-/// What a component offers to models. The words are part of what a flow does: a model decides by them.
-#[derive(Debug)]
-struct Offer {
-    name: &'static str,
-    description: &'static str,
-    arguments: &'static [Argument],
-    /// The output that answers.
-    output: &'static str,
-}
-
-/// What nodes of a kind offer: a tool for each output that can be one.
-fn offers(kind: Kind) -> &'static [Offer] {
-    static CALCULATOR: [Offer; 1] = [Offer {
-        name: "evaluate_expression",
-        description: "Perform basic arithmetic operations on a given expression.",
-        arguments: &[Argument {
-            name: "expression",
-            description: "The arithmetic expression to evaluate (e.g., '4*4*(33/22)+12-20').",
-            default: Some(""),
-            options: &[],
-        }],
-        output: calculator::OUTPUT,
-    }];
-    static CURRENT_DATE: [Offer; 1] = [Offer {
-        name: "get_current_date",
-        description: "Returns the current date and time in the selected timezone.",
-        arguments: &[Argument {
-            name: "timezone",
-            description: "Select the timezone for the current date and time.",
-            default: Some("UTC"),
-            options: &[],
-        }],
-        output: current_date::OUTPUT,
-    }];
-    static MEMORY_BASE: [Offer; 1] = [Offer {
-        name: "retrieve_memory",
-        description: "Retrieve long-term memory from a Memory Base attached to this workflow. When 'Filter by Session' \
-                      is off, queries run across all sessions.",
-        arguments: &[Argument {
-            name: "search_query",
-            description: "Query used for semantic retrieval against the memory base.",
-            default: Some(""),
-            options: &[],
-        }],
-        output: memory_base::OUTPUT,
-    }];
-    const HISTORY: &str =
-        "Stores or retrieves stored chat messages from Langflow tables or an external memory.";
-    const HISTORY_ARGUMENTS: &[Argument] = &[
-        Argument {
-            name: "message",
-            description: "The chat message to be stored.",
-            default: Some(""),
-            options: &[],
-        },
-        Argument {
-            name: "order",
-            description: "Order of the messages.",
-            default: None,
-            options: &["Ascending", "Descending"],
-        },
-    ];
-    static MESSAGE_HISTORY: [Offer; 2] = [
-        Offer {
-            name: "retrieve_messages_as_text",
-            description: HISTORY,
-            arguments: HISTORY_ARGUMENTS,
-            output: message_history::TEXT,
-        },
-        Offer {
-            name: "retrieve_messages_dataframe",
-            description: HISTORY,
-            arguments: HISTORY_ARGUMENTS,
-            output: message_history::TABLE,
-        },
-    ];
-    match kind {
-        Kind::Calculator => &CALCULATOR,
-        Kind::CurrentDate => &CURRENT_DATE,
-        Kind::MemoryBase => &MEMORY_BASE,
-        Kind::MessageHistory => &MESSAGE_HISTORY,
-        _ => &[],
-    }
-}
 
 /// Whether nodes of this kind can be tools natively.
 pub(crate) fn is_tool(kind: Kind) -> bool {
     !offers(kind).is_empty()
-}
-
-impl Argument {
-    fn takes(&self, text: &str) -> bool {
-        self.options.is_empty() || self.options.contains(&text)
-    }
 }
 
 /// One tool of an agent.
@@ -221,20 +123,7 @@ impl Tool {
             .offer
             .arguments
             .iter()
-            .map(|argument| {
-                let mut schema = Map::new();
-                schema.extend(
-                    argument
-                        .default
-                        .map(|default| ("default".to_owned(), default.into())),
-                );
-                schema.insert("description".to_owned(), argument.description.into());
-                if !argument.options.is_empty() {
-                    schema.insert("enum".to_owned(), json!(argument.options));
-                }
-                schema.insert("type".to_owned(), "string".into());
-                (argument.name.to_owned(), Json::Object(schema))
-            })
+            .map(|argument| (argument.name.to_owned(), argument.schema()))
             .collect();
         let mut parameters = Map::new();
         parameters.insert("properties".to_owned(), Json::Object(properties));
@@ -262,48 +151,35 @@ impl Tool {
         ctx: &NodeContext,
     ) -> Result<String, Complaint> {
         let mut call = self.call.clone();
-        let mut wrong = String::new();
+        let mut wrong = Vec::new();
         for argument in self.offer.arguments {
-            match given.get(argument.name) {
-                None => match argument.default {
-                    Some(default) => call.params.insert(argument.name, Param::Field(default.into())),
-                    None => wrong.push_str(&format!(" {}: Field required\n", argument.name)),
-                },
-                Some(Json::String(text)) if !argument.takes(text) => {
-                    let options: Vec<String> = argument
-                        .options
-                        .iter()
-                        .map(|option| format!("'{option}'"))
-                        .collect();
-                    let options = options.join(" or ");
-                    wrong.push_str(&format!(" {}: Input should be {options}\n", argument.name));
-                }
-                Some(Json::String(text)) => call
-                    .params
-                    .insert(argument.name, Param::Field(text.as_str().into())),
-                Some(_) => {
-                    wrong.push_str(&format!(" {}: Input should be a valid string\n", argument.name));
-                }
-            }
+            let said = given.get(argument.name);
+            wrong.extend(argument.complaints(said));
+            let value = said.cloned().or_else(|| argument.default.map(Json::from));
+            call.params
+                .insert(argument.name, Param::Field(value.unwrap_or_default()));
         }
         if !wrong.is_empty() {
             let given = python_repr(&Json::Object(given.clone()));
             return Err(Complaint(format!(
-                "Error invoking tool '{}' with kwargs {given} with error:\n{wrong} Please fix the error and try again.",
-                self.name
+                "Error invoking tool '{}' with kwargs {given} with error:\n {}\n Please fix the error and try again.",
+                self.name,
+                wrong.join("\n")
             )));
         }
         call.wanted = vec![self.offer.output.to_owned()].into();
         let mut output = Box::pin(super::run(&call, ctx))
             .await
             .map_err(|NodeError { message, .. }| Complaint(message))?;
-        Ok(match output.values.remove(self.offer.output) {
-            Some(Value::Message(message)) => message.text,
-            Some(Value::Data(data)) => python_json(&Json::Object(data)),
-            Some(Value::Table(rows)) => message_history::told(&rows),
+        match output.values.remove(self.offer.output) {
+            Some(Value::Message(message)) => Ok(message.text),
+            Some(Value::Data(data)) => Ok(python_json(&Json::Object(data))),
+            Some(Value::Table(rows)) => {
+                printed(&rows).map_err(|NodeError { message, .. }| Complaint(message))
+            }
             // No component that is a tool gives anything else.
-            Some(Value::Json(_)) | None => String::new(),
-        })
+            Some(Value::Json(_)) | None => Ok(String::new()),
+        }
     }
 }
 
