@@ -10,5 +10,6 @@ mod flows;
 mod leases;
 mod program;
 mod rig;
+mod routing;
 mod running;
 mod services;

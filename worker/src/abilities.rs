@@ -1,0 +1,35 @@
+//! What this worker can do, which may change while it works: a host for Python comes up, or breaks for good.
+
+use std::sync::Arc;
+
+use flowfleet_core::{Capabilities, Capability};
+use tokio::sync::watch;
+
+/// A handle to what a worker can do. A change takes effect at once: the worker takes runs from other pools and says so
+/// in its presence.
+#[derive(Debug, Clone)]
+pub struct Abilities(Arc<watch::Sender<Capabilities>>);
+
+impl Abilities {
+    pub(crate) fn new(can: Capabilities) -> Self {
+        Self(Arc::new(watch::Sender::new(can)))
+    }
+
+    /// From now on it can do this too.
+    pub fn add(&self, capability: Capability) {
+        self.0.send_if_modified(|can| can.add(capability));
+    }
+
+    /// It cannot do this any more. Runs that it holds already are not touched.
+    pub fn remove(&self, capability: &Capability) {
+        self.0.send_if_modified(|can| can.remove(capability));
+    }
+
+    pub(crate) fn now(&self) -> Capabilities {
+        self.0.borrow().clone()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Capabilities> {
+        self.0.subscribe()
+    }
+}
