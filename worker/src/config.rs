@@ -37,6 +37,8 @@ pub struct Config {
     pub lifecycle: String,
     /// How this machine is called; by default its host name.
     pub name: Option<String>,
+    /// Flows that need Python.
+    pub python: flowfleet_python::Settings,
 }
 
 impl Default for Config {
@@ -56,6 +58,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             lifecycle: "local".to_owned(),
             name: None,
+            python: flowfleet_python::Settings::default(),
         }
     }
 }
@@ -72,6 +75,8 @@ pub enum BadConfig {
     },
     #[error("lifecycle {0:?} is not known: use local, spot, on_demand or fargate")]
     Lifecycle(String),
+    #[error(transparent)]
+    Python(#[from] flowfleet_python::BadSettings),
     #[error("queues must name at least one queue")]
     NoQueue,
     #[error("queues: {0}")]
@@ -116,6 +121,7 @@ impl Config {
         if !["local", "spot", "on_demand", "fargate"].contains(&self.lifecycle.as_str()) {
             return Err(BadConfig::Lifecycle(self.lifecycle.clone()));
         }
+        self.python.check()?;
         self.queue_names().map(drop)
     }
 
@@ -323,7 +329,15 @@ mod tests {
         assert_eq!(config, Config::default());
         let text = std::fs::read_to_string(&path).unwrap();
         let keys = serde_json::to_value(Config::default()).unwrap();
-        for key in keys.as_object().unwrap().keys() {
+        let python = keys["python"].as_object().unwrap().keys();
+        assert!(text.contains("\n[python]\n"));
+        for key in keys
+            .as_object()
+            .unwrap()
+            .keys()
+            .chain(python)
+            .filter(|key| *key != "python")
+        {
             let shown = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
             assert!(text.lines().any(shown), "{key} is not explained");
         }

@@ -53,6 +53,8 @@ pub struct Deps {
     pub bus: Arc<dyn Bus>,
     pub blob: Arc<dyn BlobStore>,
     pub services: flowfleet_engine::Services,
+    /// Runs flows that the native engine must not stand in for.
+    pub python: Option<flowfleet_python::Host>,
     pub readiness: Readiness,
 }
 
