@@ -8,6 +8,7 @@ mod faulty;
 mod flows;
 mod leases;
 mod program;
+mod python;
 mod rig;
 mod running;
 mod services;

@@ -9,7 +9,7 @@ use crate::rig::{Kept, Rig, plan, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn flows_run_in_python() {
-    let rig = Rig::new(|_| {}).await;
+    let rig = Rig::new(|settings| settings.output_mib = 1).await;
     an_own_component(&rig).await;
     an_edited_component_streams(&rig).await;
     tweaks_and_variables(&rig).await;
@@ -162,7 +162,7 @@ async fn errors_name_the_node(rig: &Rig) {
 }
 
 async fn too_much_is_refused(rig: &Rig) {
-    let ran = rig.run(&custom("text = 'x' * (40 << 20)"), &request("x")).await;
+    let ran = rig.run(&custom("text = 'x' * (2 << 20)"), &request("x")).await;
     assert_eq!(ran.error().0, "python_output_too_large", "{:?}", ran.error());
 }
 
