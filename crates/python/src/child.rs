@@ -23,6 +23,8 @@ use crate::settings::Settings;
 const TO_EXPLAIN: Duration = Duration::from_secs(5);
 /// How long the last words of a process that has ended may take to be read.
 const TO_DRAIN: Duration = Duration::from_secs(1);
+/// Bytes taken from the socket at once.
+const READ: usize = 16 << 10;
 /// Of all a run says, how many longest lines.
 const LINES: usize = 4;
 
@@ -67,6 +69,7 @@ struct Child {
     settings: Settings,
     runs: HashMap<String, Running>,
     lines: Lines,
+    buffer: Box<[u8]>,
     /// When it is killed, and why.
     doom: Option<(Instant, End)>,
     killed: Option<End>,
@@ -103,6 +106,7 @@ pub(crate) async fn live(
         pool: Arc::clone(&pool),
         parent,
         lines: Lines::new(settings.line_bytes()),
+        buffer: vec![0; READ].into(),
         settings,
         runs: HashMap::new(),
         doom: None,
@@ -258,10 +262,9 @@ impl Child {
 
     /// Takes what is there; false when there will be nothing more.
     async fn hear(&mut self, read: &OwnedReadHalf) -> bool {
-        let mut buffer = [0; 16 << 10];
-        match read.try_read(&mut buffer) {
+        match read.try_read(&mut self.buffer) {
             Ok(0) => return false,
-            Ok(bytes) => self.lines.push(&buffer[..bytes]),
+            Ok(bytes) => self.lines.push(&self.buffer[..bytes]),
             Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
         }
         loop {

@@ -84,7 +84,7 @@ impl Host {
     async fn run(&self, work: Work<'_>, on_progress: Report) -> Result<Outcome, RunError> {
         let hosted = work.plan.hosted(work.request, work.run_id, work.services)?;
         if let State::Broken(why) = self.started().await {
-            return Err(unavailable(why).into());
+            return Err(unavailable(&why).into());
         }
         let history = work.memory.history(&hosted.session_id).await;
         let mut alone = false;
@@ -343,7 +343,7 @@ fn shown(preview: String, usage: Usage) -> NodeOutput {
     }
 }
 
-fn unavailable(why: String) -> HostError {
+fn unavailable(why: &str) -> HostError {
     HostError {
         code: "python_unavailable",
         message: format!("this worker cannot run flows in Python: {why}"),

@@ -150,6 +150,7 @@ async fn live(settings: &Settings, pool: &Arc<Pool>, state: &watch::Sender<State
 struct Started {
     control: UnixStream,
     lines: Lines,
+    buffer: Box<[u8]>,
     output: Arc<Mutex<Vec<u8>>>,
     exit: oneshot::Receiver<io::Result<ExitStatus>>,
     scratch: tempfile::TempDir,
@@ -180,6 +181,7 @@ impl Started {
         Ok(Self {
             control: ours,
             lines: Lines::new(MAX_LINE),
+            buffer: vec![0; 4 << 10].into(),
             output: listen(output),
             exit,
             scratch,
@@ -209,10 +211,9 @@ impl Started {
                 Ok(None) => {}
                 Err(_) => return Err("the parent sent a line without an end".to_owned()),
             }
-            let mut buffer = [0; 8 << 10];
-            match self.control.read(&mut buffer).await {
+            match self.control.read(&mut self.buffer).await {
                 Ok(0) | Err(_) => return Ok(None),
-                Ok(read) => self.lines.push(&buffer[..read]),
+                Ok(read) => self.lines.push(&self.buffer[..read]),
             }
         }
     }
