@@ -220,6 +220,16 @@ impl Child {
 
     fn told(&mut self, command: Command) {
         match command {
+            Command::Run { call, told } if self.runs.contains_key(&call.run) => {
+                // An attempt of this run is still being ended here: what it says could not be told from the new one's.
+                let ended = Told::Ended {
+                    end: End::Lost,
+                    last_words: String::new(),
+                    alone: true,
+                };
+                let _ = told.try_send(ended);
+                self.pool.done(self.id, false);
+            }
             Command::Run { call, told } => {
                 self.ask(&Ask::Run(&call));
                 let running = Running {

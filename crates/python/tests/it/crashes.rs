@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use flowfleet_engine::RunError;
 use tokio_util::sync::CancellationToken;
 
 use crate::draw::custom;
-use crate::rig::{Kept, Rig, request};
+use crate::rig::{DEADLINE, Kept, Rig, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_fails_one_run_with_the_reason() {
@@ -23,6 +24,7 @@ async fn a_crash_fails_one_run_with_the_reason() {
     garbage_on_every_descriptor(&rig).await;
     a_process_is_replaced_in_time(&rig).await;
     realms_share_nothing(&rig).await;
+    a_lost_parent_interrupts_and_comes_back(&rig).await;
     the_processes_end_with_the_host(rig).await;
 }
 
@@ -133,6 +135,22 @@ async fn realms_share_nothing(rig: &Rig) {
         let ran = rig.run_in("two", "run", &look, &asked, &kept, token).await;
         assert_eq!(ran.output(), "nothingFalse");
     }
+}
+
+async fn a_lost_parent_interrupts_and_comes_back(rig: &Rig) {
+    let flow = custom("import signal\nos.kill(os.getppid(), signal.SIGKILL)\nawait asyncio.sleep(30)");
+    let ran = rig.run(&flow, &request("x")).await;
+    let Err(RunError::Host(error)) = &ran.outcome else {
+        panic!("{ran:?}");
+    };
+    assert_eq!(error.code, "python_host_lost");
+    assert!(error.interrupted && error.retryable);
+    let until = Instant::now() + DEADLINE;
+    while !rig.host.is_ready() {
+        assert!(Instant::now() < until, "{:?}", rig.host.state());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    fine(rig).await;
 }
 
 async fn the_processes_end_with_the_host(rig: Rig) {

@@ -11,7 +11,7 @@ use flowfleet_python::{Host, Memory, Settings, State, Work};
 use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(200);
 
 pub(crate) fn cache() -> PathBuf {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
