@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flowfleet_core::{Labels, Limits, RunState, Tenant};
+use flowfleet_engine::{CompileLimits, compile};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::body;
-use crate::api::langflow::call;
+use crate::api::langflow::{call, webhook};
 use crate::api::problem::{ErrorItem, MAX_ERRORS, Problem};
 use crate::api::query::{Query, Scope};
 use crate::api::runs::cancel::FilterBody;
@@ -59,6 +60,29 @@ pub fn langflow(bytes: &[u8]) {
         }
     }
 }
+
+/// What is sent to a webhook is refused, or reaches the components that wait for it as it is.
+pub fn webhook(bytes: &[u8]) {
+    let plan = compile(HOOK.as_bytes(), &CompileLimits::default());
+    let Ok(plan) = plan else {
+        panic!("the flow of this target: {plan:?}")
+    };
+    match webhook::parse(&plan, bytes) {
+        Err(refused) => assert!(
+            bytes.is_empty() || std::str::from_utf8(bytes).is_err(),
+            "{refused:?}"
+        ),
+        Ok(call) => {
+            let sent = &call.request.tweaks["Webhook-1"]["data"];
+            assert_eq!(sent.as_str().map(str::as_bytes), Some(bytes));
+            assert!(plan.check(&call.request).is_ok());
+        }
+    }
+}
+
+const HOOK: &str = r#"{"data": {"nodes": [{"id": "Webhook-1", "data": {"id": "Webhook-1", "type": "Webhook", "node": {
+    "display_name": "Webhook", "outputs": [{"name": "output_data", "types": ["JSON"]}],
+    "template": {"data": {"type": "str", "value": "", "show": true}}}}}], "edges": []}}"#;
 
 /// What was accepted is within the limits and can be computed with.
 fn assert_wanted(wanted: &Wanted, limits: &Limits) {
@@ -267,6 +291,12 @@ mod tests {
             "null",
         ];
         Driver::new("langflow").seeds(seeds).cases(10_000).run(langflow);
+    }
+
+    #[test]
+    fn payloads_of_webhooks() {
+        let seeds = [r#"{"msg": "a\nb"}"#, "x=1&y=2", "", "\u{0}"];
+        Driver::new("webhook").seeds(seeds).cases(5_000).run(webhook);
     }
 
     #[test]

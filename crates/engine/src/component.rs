@@ -31,6 +31,7 @@ pub enum Kind {
     TimedAgent,
     Calculator,
     CurrentDate,
+    Webhook,
 }
 
 impl Kind {
@@ -54,6 +55,7 @@ impl Kind {
             Self::Agent | Self::TimedAgent => "Agent",
             Self::Calculator => "Calculator",
             Self::CurrentDate => "CurrentDate",
+            Self::Webhook => "Webhook",
         }
     }
 }
@@ -255,6 +257,7 @@ mod tests {
             Kind::Agent,
             Kind::Calculator,
             Kind::CurrentDate,
+            Kind::Webhook,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

@@ -266,6 +266,7 @@ fn by_registry_name(name: &str) -> Option<Kind> {
         "Agent" => Kind::Agent,
         "CalculatorComponent" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
+        "Webhook" => Kind::Webhook,
         _ => return None,
     })
 }
@@ -285,6 +286,7 @@ fn by_module_path(path: &str) -> Option<Kind> {
         "AgentComponent" => Kind::Agent,
         "CalculatorComponent" => Kind::Calculator,
         "CurrentDateComponent" => Kind::CurrentDate,
+        "WebhookComponent" => Kind::Webhook,
         _ => return None,
     })
 }
@@ -301,5 +303,6 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::Agent | Kind::TimedAgent => &["response"],
         Kind::Calculator => &["result"],
         Kind::CurrentDate => &["current_date"],
+        Kind::Webhook => &["output_data"],
     }
 }

@@ -85,6 +85,7 @@ codes! {
     FlowUnsupported = "flow_unsupported", UNPROCESSABLE_ENTITY, "the flow needs an engine that is not available";
     FlowNotFound = "flow_not_found", UNPROCESSABLE_ENTITY, "there is no such flow";
     RequestRefused = "request_refused", UNPROCESSABLE_ENTITY, "the flow does not accept this request";
+    BodyMissing = "body_missing", BAD_REQUEST, "a body is needed";
     NotFound = "not_found", NOT_FOUND, "not found";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "method not allowed";
     Unauthorized = "unauthorized", UNAUTHORIZED, "an API key is needed";

@@ -175,7 +175,6 @@ async fn what_cannot_be_run_is_refused_before_it_is_queued() {
             "not_found",
         ),
         ("/api/v1/webhook/nobody", json!({}), 404, "not_found"),
-        ("/api/v1/webhook/hello", json!({"a": 1}), 422, "not_available"),
         (
             "/api/v1/run/hello",
             json!({"input_type": "voice"}),
@@ -279,6 +278,67 @@ async fn a_repeated_key_gets_the_same_run() {
         (status.as_u16(), body["code"].as_str()),
         (409, Some("idempotency_conflict"))
     );
+}
+
+#[tokio::test]
+async fn a_webhook_starts_a_run_with_what_was_sent() {
+    let server = Server::start().await;
+    let mut hook: Value = serde_json::from_str(HELLO).unwrap();
+    let webhook = json!({"id": "Webhook-1", "data": {"id": "Webhook-1", "type": "Webhook", "node": {
+        "display_name": "Webhook", "outputs": [{"name": "output_data", "types": ["JSON"]}],
+        "template": {"data": {"type": "str", "value": "", "show": true}},
+    }}});
+    hook["data"]["nodes"].as_array_mut().unwrap().push(webhook);
+    let (status, put) = server.call(Method::PUT, "/v1/flows/hook", &hook).await;
+    assert!(status.is_success(), "{put}");
+    let (_, shown) = server.get("/api/v1/flows/hook").await;
+    assert_eq!(shown["webhook"], true);
+
+    let send = async |path: &str, body: Vec<u8>| {
+        let request = server.request(Method::POST, path);
+        let request = request
+            .header("x-flowfleet-queue", "hooks")
+            .header("idempotency-key", "k")
+            .body(body);
+        request.send().await.unwrap()
+    };
+    let sent = br#"{"a": "b"}"#.to_vec();
+    let response = send("/api/v1/webhook/hook", sent.clone()).await;
+    let run: RunId = response.headers()["x-flowfleet-run"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let expected = json!({"message": "Task started in the background", "status": "in progress"});
+    assert_eq!(answer(response).await, (StatusCode::ACCEPTED, expected.clone()));
+    let claimed = server.claim(run).await;
+    assert_eq!(claimed.queue.as_str(), "hooks");
+    assert_eq!(
+        input(&claimed).tweaks,
+        json!({"Webhook-1": {"data": r#"{"a": "b"}"#}})
+    );
+    // Sent again with the same key, it is the same run.
+    let again = send("/api/v1/webhook/hook", sent).await;
+    assert_eq!(again.headers()["x-flowfleet-run"], run.to_string());
+    assert_eq!(answer(again).await, (StatusCode::ACCEPTED, expected));
+
+    for (body, status, code) in [
+        (Vec::new(), 400, "body_missing"),
+        (vec![0xff], 422, "invalid"),
+        (b"other".to_vec(), 409, "idempotency_conflict"),
+    ] {
+        let (found, body) = answer(send("/api/v1/webhook/hook", body).await).await;
+        assert_eq!(
+            (found.as_u16(), body["code"].as_str()),
+            (status, Some(code)),
+            "{body}"
+        );
+    }
+    let nowhere = server
+        .request(Method::POST, "/api/v1/webhook/hook")
+        .header("x-flowfleet-queue", "b d")
+        .body("x");
+    assert_eq!(answer(nowhere.send().await.unwrap()).await.0, 422);
 }
 
 async fn frames(call: JoinHandle<reqwest::Response>) -> Vec<(String, Value)> {

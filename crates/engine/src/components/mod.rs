@@ -21,6 +21,7 @@ mod table;
 mod text_input;
 mod text_output;
 mod tool;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::Agent | Kind::TimedAgent => Box::pin(agent::run(call, ctx)).await,
         Kind::Calculator => calculator::run(call),
         Kind::CurrentDate => current_date::run(call, ctx),
+        Kind::Webhook => webhook::run(call),
     }
 }
 

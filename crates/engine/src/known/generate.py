@@ -42,6 +42,7 @@ KINDS = {
     "AgentComponent": "Agent",
     "CalculatorComponent": "Calculator",
     "CurrentDateComponent": "CurrentDate",
+    "WebhookComponent": "Webhook",
 }
 
 # Versions that are a kind of their own.

@@ -37,6 +37,7 @@ fn kind_named(name: &str) -> Option<Kind> {
         "TimedAgent" => Kind::TimedAgent,
         "Calculator" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
+        "Webhook" => Kind::Webhook,
         _ => return None,
     })
 }
@@ -76,7 +77,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 13, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 14, "a kind without any code: {kinds:?}");
     }
 
     #[test]
@@ -150,6 +151,7 @@ mod tests {
             ("models_and_agents/agent.py", Kind::Agent),
             ("utilities/calculator_core.py", Kind::Calculator),
             ("utilities/current_date.py", Kind::CurrentDate),
+            ("input_output/webhook.py", Kind::Webhook),
         ];
         for (file, kind) in cases {
             assert_eq!(kind_of(&read(&components.join(file))), Some(kind), "{file}");

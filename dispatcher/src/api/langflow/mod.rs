@@ -9,5 +9,6 @@ mod document;
 pub(crate) mod flows;
 pub(crate) mod run;
 mod stream;
+mod submit;
 mod tell;
 pub(crate) mod webhook;

@@ -7,28 +7,26 @@ use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use flowfleet_core::flow::FlowRef;
 use flowfleet_core::port::BlobStore;
-use flowfleet_core::run::{Idempotency, NewRun, RunSettings, RunView};
+use flowfleet_core::run::RunView;
 use flowfleet_core::{RunId, RunState, Tenant};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::call::{self, Call, LangflowRun};
+use super::call::{self, LangflowRun};
 use super::stream;
+use super::submit::{stored, wanted};
 use super::tell::Teller;
 use crate::api::auth::Submit;
 use crate::api::body;
 use crate::api::limits::Turn;
 use crate::api::problem::{Code, Problem};
 use crate::api::query::Query;
-use crate::api::runs::submit::{idempotency_key, store, trace_context};
+use crate::api::runs::submit::trace_context;
 use crate::api::runs::{get, open};
 use crate::app::{App, Shared};
-use crate::submit::parse::{Start, Wanted, digest};
 use crate::submit::prepare::draft;
-use crate::submit::resolve::Resolved;
 
 /// What a run gave, as Langflow says it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,6 +50,7 @@ pub(crate) struct LangflowAnswer {
         ("flow" = String, Path, description = "Its id or its name"),
         ("stream" = Option<bool>, Query, description = "Tell the run as it goes"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key and body answer with the same run"),
+        ("X-Flowfleet-Queue" = Option<String>, Header, description = "The queue the run waits in: `default` when absent"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context, carried to the worker"),
     ),
     request_body = Option<LangflowRun>,
@@ -84,8 +83,7 @@ pub(crate) async fn run_langflow(
     let name = app.flows.find(&caller.tenant, &flow).await?;
     let resolved = app.flows.named(&caller.tenant, &name).await?;
     let streams = asked_to_stream.unwrap_or(call.stream);
-    let key = idempotency_key(&headers)?;
-    let wanted = wanted(call, &resolved, &app, key);
+    let wanted = wanted(call, &resolved, &app, &headers)?;
     let teller = streams.then(|| Teller::new(&resolved, &wanted.request));
     let run = draft(wanted, &resolved, &caller.tenant, trace_context(&headers))?
         .seal(&*app.blob)
@@ -115,36 +113,6 @@ fn refuse_forms(content_type: Option<&HeaderValue>) -> Result<(), Problem> {
         ));
     }
     Ok(())
-}
-
-fn wanted(call: Call, flow: &Resolved, app: &App, key: Option<String>) -> Wanted {
-    let limits = &app.config.limits;
-    let id = flow.id.to_string();
-    let mut request = call.request;
-    request.session_id.get_or_insert_with(|| id.clone());
-    // Two calls are the same only if they set the same variables, too.
-    let asked = json!([flow.version.name.as_str(), call.asked, request.variables]);
-    request.langflow_id = Some(id);
-    let mut settings = RunSettings::default();
-    settings.timeout_s = settings.timeout_s.min(limits.timeout_s as f64);
-    settings.max_attempts = settings.max_attempts.min(limits.max_attempts);
-    Wanted {
-        flow: FlowRef {
-            name: flow.version.name.clone(),
-            version: None,
-        },
-        request,
-        queue: Default::default(),
-        priority: Default::default(),
-        settings,
-        labels: Default::default(),
-        start: Start::Now,
-        expires_in: None,
-        idempotency: key.map(|key| Idempotency {
-            key,
-            digest: digest(&asked),
-        }),
-    }
 }
 
 /// What a run gave, or why it gave nothing.
@@ -194,11 +162,6 @@ pub(super) fn reason(view: &RunView) -> (String, String) {
             (format!("the run was {state}"), format!("run_{state}"))
         }
     }
-}
-
-/// Stores a run, or finds the one of an earlier call with the same idempotency key.
-pub(super) async fn stored(app: &App, run: NewRun) -> Result<RunId, Problem> {
-    Ok(RunId(store(app, run).await?.body.id))
 }
 
 /// A run as it is now.

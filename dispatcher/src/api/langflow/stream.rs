@@ -15,7 +15,8 @@ use futures::stream;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::run::{answer, reason, stored, view};
+use super::run::{answer, reason, view};
+use super::submit::stored;
 use super::tell::{Teller, failed};
 use crate::api::problem::Problem;
 use crate::api::runs::follow::{Followed, Follower};
