@@ -25,6 +25,7 @@ use crate::journal::Written;
 use crate::outcome::{self, Leavings, Verdict};
 use crate::plans::NoPlan;
 use crate::progress::{Reporter, Reports, until_there};
+use crate::telling::Telling;
 
 /// A timeout longer than any clock: what cannot be waited for is not waited for.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -142,6 +143,7 @@ async fn act(
             );
         }
     };
+    reports.tell(Telling::of(run.lease.run, &plan, &request));
     let resume = resume(inner, run).await;
     reports.resumed(&resume);
     match drive(inner, run, &plan, &request, resume, reports, reporter).await {

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use crate::Inner;
 use crate::live::Live;
+use crate::telling::{Telling, Told};
 
 /// Characters of a node's text that its event shows.
 const PREVIEW: usize = 200;
@@ -61,6 +62,7 @@ impl Waiting {
 pub(crate) struct Reports {
     lease: Lease,
     waiting: Arc<Waiting>,
+    telling: Option<Telling>,
     /// Taken, but not noted yet: kept here so that stopping in the middle loses nothing.
     in_hand: Option<Report>,
     /// Of every finished node, also of those that earlier attempts finished.
@@ -74,11 +76,17 @@ impl Reports {
         let reports = Self {
             lease,
             waiting: Arc::clone(&waiting),
+            telling: None,
             in_hand: None,
             usage: Usage::default(),
             nodes_reused: 0,
         };
         (reports, reporter(lease.run, live, waiting))
+    }
+
+    /// What each node gave is told in its event, too.
+    pub(crate) fn tell(&mut self, telling: Option<Telling>) {
+        self.telling = telling;
     }
 
     /// Earlier attempts finished these nodes.
@@ -113,7 +121,7 @@ impl Reports {
     /// middle leaves the report in hand.
     pub(crate) async fn note(&mut self, inner: &Inner) {
         if let Some((at, progress)) = &self.in_hand
-            && let Some(event) = event(*at, progress)
+            && let Some(event) = event(*at, progress, self.telling.as_ref())
         {
             let node = match finished(progress) {
                 Some((node, output)) => {
@@ -140,7 +148,7 @@ impl Reports {
             let Some((at, progress)) = self.in_hand.take() else {
                 return (nodes, events);
             };
-            events.extend(event(at, &progress));
+            events.extend(event(at, &progress, self.telling.as_ref()));
             if keep && let Some((node, output)) = finished(&progress) {
                 let sealing = seal(inner, self.lease.run, node, output);
                 match tokio::time::timeout(LAST_SEAL, sealing).await {
@@ -215,7 +223,7 @@ where
 }
 
 /// The event of a report. Reused nodes are no new work and branches not taken are no work: neither is announced.
-fn event(at: Timestamp, progress: &Progress) -> Option<NewEvent> {
+fn event(at: Timestamp, progress: &Progress, telling: Option<&Telling>) -> Option<NewEvent> {
     let (kind, data) = match progress {
         Progress::NodeStarted { node } => (EventKind::NodeStarted, EventData::of(&named(node))),
         Progress::NodeFinished {
@@ -229,6 +237,7 @@ fn event(at: Timestamp, progress: &Progress) -> Option<NewEvent> {
                 node: named(node),
                 elapsed_s: (elapsed.as_secs_f64() * 1e6).round() / 1e6,
                 preview: &preview,
+                langflow: telling.map(|telling| telling.told(&node.id, output, *elapsed, at)),
             };
             (EventKind::NodeFinished, EventData::of(&finished))
         }
@@ -265,6 +274,8 @@ struct Finished<'a> {
     node: Named<'a>,
     elapsed_s: f64,
     preview: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    langflow: Option<Told>,
 }
 
 #[derive(Serialize)]
@@ -365,25 +376,25 @@ mod tests {
             reused,
             elapsed: Duration::from_millis(1500),
         };
-        let said = event(at, &finished(false)).unwrap();
+        let said = event(at, &finished(false), None).unwrap();
         assert_eq!(said.kind, EventKind::NodeFinished);
         assert_eq!(
             said.data.text(),
             r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt","elapsed_s":1.5,"preview":"x"}"#
         );
-        assert_eq!(event(at, &finished(true)), None);
-        assert_eq!(event(at, &Progress::NodeSkipped { node: node() }), None);
+        assert_eq!(event(at, &finished(true), None), None);
+        assert_eq!(event(at, &Progress::NodeSkipped { node: node() }, None), None);
         let error = NodeError {
             code: "model_timeout",
             message: "too slow".into(),
             retryable: true,
         };
-        let failed = event(at, &Progress::NodeFailed { node: node(), error }).unwrap();
+        let failed = event(at, &Progress::NodeFailed { node: node(), error }, None).unwrap();
         assert_eq!(
             failed.data.text(),
             r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt","code":"model_timeout","message":"too slow"}"#
         );
-        let started = event(at, &Progress::NodeStarted { node: node() }).unwrap();
+        let started = event(at, &Progress::NodeStarted { node: node() }, None).unwrap();
         assert_eq!(
             started.data.text(),
             r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt"}"#

@@ -42,6 +42,6 @@ pub use execute::execute;
 pub use model::{CallLimits, Host, Http, InvalidHost, InvalidSettings, ModelSettings};
 pub use plan::{CompileLimits, EngineKind, NodeInfo, Plan, Unsupported};
 pub use problem::{FlowError, MAX_PROBLEMS, Problem};
-pub use request::{InputType, LangflowCall, OutputType, Request, RequestError};
+pub use request::{InputType, LangflowCall, OutputType, Request, RequestError, Workflow, WorkflowMode};
 pub use run::{Clock, Environment, Outcome, Progress, RunError, Services, ServicesError};
 pub use value::{Message, Value};

@@ -152,6 +152,11 @@ impl Plan {
         ids.filter(|id| id.contains("Webhook"))
     }
 
+    /// Whether nothing follows a node.
+    pub(crate) fn is_terminal(&self, node: NodeIdx) -> bool {
+        self.graph.outgoing(node).is_empty()
+    }
+
     pub(crate) fn find(&self, id_or_name: &str) -> Option<NodeIdx> {
         self.by_id
             .get(id_or_name)

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::harness::{HELLO, Parts, Server, answer, id, until};
 
 /// The id in the export of the flow `hello`.
-const HELLO_ID: &str = "0f1ee700-0000-4000-8000-000000000001";
+pub(crate) const HELLO_ID: &str = "0f1ee700-0000-4000-8000-000000000001";
 
 /// Sends a call and lets it wait.
 fn send(server: &Server, path: &str, body: &Value) -> JoinHandle<reqwest::Response> {
@@ -25,7 +25,7 @@ fn send(server: &Server, path: &str, body: &Value) -> JoinHandle<reqwest::Respon
 }
 
 /// The newest run, once there is one, claimed.
-async fn claim(server: &Server) -> ClaimedRun {
+pub(crate) async fn claim(server: &Server) -> ClaimedRun {
     let mut found = None;
     until("a run is queued", async || {
         let (_, body) = server.get("/v1/runs?state=queued").await;
@@ -36,7 +36,7 @@ async fn claim(server: &Server) -> ClaimedRun {
     server.claim(found.unwrap()).await
 }
 
-fn input(claimed: &ClaimedRun) -> RunInput {
+pub(crate) fn input(claimed: &ClaimedRun) -> RunInput {
     let Payload::Inline(input) = &claimed.input else {
         panic!("{:?}", claimed.input)
     };
@@ -44,7 +44,7 @@ fn input(claimed: &ClaimedRun) -> RunInput {
 }
 
 /// What the engine makes of a claimed run of `hello`.
-async fn executed(claimed: &ClaimedRun) -> Value {
+pub(crate) async fn executed(claimed: &ClaimedRun) -> Value {
     let plan = Arc::new(compile(HELLO.as_bytes(), &CompileLimits::default()).unwrap());
     let input = input(claimed);
     let request = Request {
@@ -74,7 +74,7 @@ async fn executed(claimed: &ClaimedRun) -> Value {
     outcome.await.unwrap().langflow.unwrap()
 }
 
-async fn finish(server: &Server, claimed: &ClaimedRun, ending: Ending, outputs: Value) {
+pub(crate) async fn finish(server: &Server, claimed: &ClaimedRun, ending: Ending, outputs: Value) {
     let error = (ending == Ending::Failed).then(|| RunError {
         kind: RunErrorKind::Node,
         code: "model_unauthorized".to_owned(),

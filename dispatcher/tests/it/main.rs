@@ -14,3 +14,4 @@ mod program;
 mod routes;
 mod runs;
 mod upkeep;
+mod workflows;

@@ -26,7 +26,7 @@ use crate::submit::resolve::no_such_flow;
 /// Flows in one answer at most.
 const MOST: usize = 1_000;
 /// Bytes of documents in one answer at most.
-const BYTES: usize = 64 << 20;
+pub(super) const BYTES: usize = 64 << 20;
 
 /// The answer to a deletion.
 #[derive(Debug, Serialize, ToSchema)]
@@ -75,9 +75,23 @@ pub(crate) async fn list_langflow_flows(
         true => (0, MOST),
         false => ((page as usize - 1).saturating_mul(size as usize), size as usize),
     };
+    Ok(Json(some(&app, &caller.tenant, (skip, take), header).await?))
+}
+
+/// All flows, as far as one answer may have them.
+pub(super) async fn all(app: &App, tenant: &Tenant) -> Result<Vec<LangflowFlow>, Problem> {
+    some(app, tenant, (0, MOST), false).await
+}
+
+async fn some(
+    app: &App,
+    tenant: &Tenant,
+    (skip, take): (usize, usize),
+    header: bool,
+) -> Result<Vec<LangflowFlow>, Problem> {
     let (mut flows, mut bytes) = (Vec::new(), 0);
-    for record in records(&app, &caller.tenant, skip, take).await? {
-        let (document, size) = document(&app, &caller.tenant, &record).await?;
+    for record in records(app, tenant, skip, take).await? {
+        let (document, size) = document(app, tenant, &record).await?;
         bytes += size;
         if bytes > BYTES && !header {
             let detail =
@@ -86,7 +100,7 @@ pub(crate) async fn list_langflow_flows(
         }
         flows.push(shown(&record, document, header));
     }
-    Ok(Json(flows))
+    Ok(flows)
 }
 
 /// The newest versions by name, some left out at the beginning.
@@ -147,6 +161,12 @@ pub(crate) async fn create_langflow_flow(
     body: Body,
 ) -> Result<(StatusCode, Json<LangflowFlow>), Problem> {
     let said = read(&app, &headers, body).await?;
+    let created = create_new(&app, &caller, said).await?;
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// Creates a flow under the id it brings, which nobody may have.
+pub(super) async fn create_new(app: &App, caller: &Caller, said: Said) -> Result<LangflowFlow, Problem> {
     let id = match said.id()? {
         Some(id) if app.store.flow_by_id(&caller.tenant, id).await?.is_some() => {
             let detail =
@@ -156,8 +176,7 @@ pub(crate) async fn create_langflow_flow(
         Some(id) => id,
         None => FlowId::generate(),
     };
-    let created = create(&app, &caller, said, id).await?;
-    Ok((StatusCode::CREATED, Json(created)))
+    create(app, caller, said, id).await
 }
 
 /// Change a flow, as Langflow does: what is given replaces what was, in a new version.
@@ -251,7 +270,12 @@ async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<Said, Proble
     Said(said).check()
 }
 
-async fn create(app: &App, caller: &Caller, said: Said, id: FlowId) -> Result<LangflowFlow, Problem> {
+pub(super) async fn create(
+    app: &App,
+    caller: &Caller,
+    said: Said,
+    id: FlowId,
+) -> Result<LangflowFlow, Problem> {
     let wanted = said.flow_name()?;
     let name = free(app, &caller.tenant, &wanted).await?;
     store(app, caller, &name, said.document(id, &name)).await
@@ -300,14 +324,14 @@ async fn store(
 }
 
 /// The flow with an id or a name.
-async fn find(app: &App, tenant: &Tenant, text: &str) -> Result<FlowRecord, Problem> {
+pub(super) async fn find(app: &App, tenant: &Tenant, text: &str) -> Result<FlowRecord, Problem> {
     let name = app.flows.find(tenant, text).await?;
     let record = app.store.flow(tenant, &name, None).await?;
     record.ok_or_else(|| no_such_flow(text))
 }
 
 /// A flow's document and how many bytes it has.
-async fn document(
+pub(super) async fn document(
     app: &App,
     tenant: &Tenant,
     record: &FlowRecord,

@@ -7,7 +7,6 @@ use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use flowfleet_core::port::BlobStore;
 use flowfleet_core::run::RunView;
 use flowfleet_core::{RunId, RunState, Tenant};
 use serde::Serialize;
@@ -16,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::call::{self, LangflowRun};
 use super::stream;
-use super::submit::{stored, wanted};
+use super::submit::{stored, wanted, with_id};
 use super::tell::Teller;
 use crate::api::auth::Submit;
 use crate::api::body;
@@ -42,7 +41,7 @@ pub(crate) struct LangflowAnswer {
 /// Answers when the run has ended, at most after the operator's `limits.wait_s`: a run that goes on beyond that is named
 /// in a 504 and can be read at `/v1/runs/{id}`. With `stream=true` the answer is a stream of lines of JSON, each an event
 /// of Langflow's (`add_message`, `token`, `end`, `error`). A run goes on when its client has left. Headers
-/// `X-LANGFLOW-GLOBAL-VAR-NAME` set variables of the run. A run that fails answers 500, whose `detail` is JSON text with
+/// `X-LANGFLOW-GLOBAL-VAR-NAME` set variables of the run; the answer's `X-Flowfleet-Run` is its id. A run that fails answers 500, whose `detail` is JSON text with
 /// the `message`.
 #[utoipa::path(
     post, path = "/api/v1/run/{flow}", tag = "langflow",
@@ -98,7 +97,8 @@ pub(crate) async fn run_langflow(
     turn.release();
     let wait = Duration::from_secs(app.config.limits.wait_s);
     let view = get::wait_for(&app, &caller.tenant, run, wait, listener).await?;
-    Ok(Json(answer(&app, view.ok_or_else(Problem::internal)?).await?).into_response())
+    let answer = answer(&app, view.ok_or_else(Problem::internal)?).await?;
+    Ok(with_id(run, Json(answer).into_response()))
 }
 
 /// Langflow also takes forms; a client of its API sends JSON.
@@ -120,19 +120,16 @@ pub(super) async fn answer(app: &App, view: RunView) -> Result<LangflowAnswer, P
     if view.state != RunState::Succeeded {
         return Err(unanswered(&view));
     }
-    let session_id = view.session_id.unwrap_or_default();
-    let outputs = read_outputs(&*app.blob, view.id, view.outputs).await?;
+    let session_id = view.session_id.clone().unwrap_or_default();
+    let outputs = outputs(app, view).await?;
     Ok(LangflowAnswer { session_id, outputs })
 }
 
-async fn read_outputs(
-    blob: &dyn BlobStore,
-    run: RunId,
-    outputs: Option<flowfleet_core::Payload>,
-) -> Result<Value, Problem> {
-    let outputs = open(blob, outputs).await?;
+/// The outputs of a run that gave some.
+pub(super) async fn outputs(app: &App, view: RunView) -> Result<Value, Problem> {
+    let outputs = open(&*app.blob, view.outputs).await?;
     if !outputs.is_array() {
-        tracing::error!(%run, "the outputs are not in Langflow's shape: an older worker executed the run");
+        tracing::error!(run = %view.id, "the outputs are not in Langflow's shape: an older worker executed the run");
         return Err(Problem::internal());
     }
     Ok(outputs)

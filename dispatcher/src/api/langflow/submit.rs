@@ -1,6 +1,7 @@
 //! From a call of Langflow's API to a stored run.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
 use flowfleet_core::flow::FlowRef;
 use flowfleet_core::run::{Idempotency, NewRun, RunSettings};
 use flowfleet_core::{QueueName, RunId};
@@ -15,6 +16,8 @@ use crate::submit::resolve::Resolved;
 
 /// Langflow's bodies have no place for a queue.
 const QUEUE: &str = "x-flowfleet-queue";
+/// Nor their answers one for the run.
+const RUN: HeaderName = HeaderName::from_static("x-flowfleet-run");
 
 /// The run that a call asks for. Headers say which queue it waits in, and what makes a repeated call the same.
 pub(super) fn wanted(call: Call, flow: &Resolved, app: &App, headers: &HeaderMap) -> Result<Wanted, Problem> {
@@ -61,4 +64,12 @@ fn queue(headers: &HeaderMap) -> Result<QueueName, Problem> {
 /// Stores a run, or finds the one of an earlier call with the same idempotency key.
 pub(super) async fn stored(app: &App, run: NewRun) -> Result<RunId, Problem> {
     Ok(RunId(store(app, run).await?.body.id))
+}
+
+/// Names the run in the answer's headers.
+pub(super) fn with_id(run: RunId, mut response: Response) -> Response {
+    if let Ok(id) = HeaderValue::try_from(run.to_string()) {
+        response.headers_mut().insert(RUN, id);
+    }
+    response
 }

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use flowfleet_engine::Plan;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::call::{self, Call, LangflowRun};
-use super::submit::{stored, wanted};
+use super::submit::{stored, wanted, with_id};
 use crate::api::auth::Submit;
 use crate::api::body;
 use crate::api::problem::{Code, Problem};
@@ -69,13 +69,7 @@ pub(crate) async fn call_webhook(
         message: "Task started in the background",
         status: "in progress",
     });
-    let mut response = (StatusCode::ACCEPTED, answer).into_response();
-    if let Ok(id) = HeaderValue::try_from(run.to_string()) {
-        response
-            .headers_mut()
-            .insert(HeaderName::from_static("x-flowfleet-run"), id);
-    }
-    Ok(response)
+    Ok(with_id(run, (StatusCode::ACCEPTED, answer).into_response()))
 }
 
 /// What is sent to a webhook is a tweak of the components that get it.
