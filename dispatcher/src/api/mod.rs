@@ -77,7 +77,12 @@ pub(crate) fn router(app: Shared) -> anyhow::Result<Router> {
         .routes(routes!(langflow::projects::download_project))
         .routes(routes!(langflow::files::upload_flow_file))
         .routes(routes!(langflow::files::download_flow_file))
-        .routes(routes!(langflow::files::upload_file))
+        .routes(routes!(langflow::files::list_flow_files))
+        .routes(routes!(langflow::files::delete_flow_file))
+        .routes(routes!(langflow::files::list_files, langflow::files::upload_file))
+        .routes(routes!(langflow::files::delete_file))
+        .routes(routes!(langflow::about::logs))
+        .routes(routes!(langflow::about::logs_stream))
         .routes(routes!(langflow::webhook::call_webhook))
         .routes(routes!(
             langflow::workflows::jobs::workflow_status,

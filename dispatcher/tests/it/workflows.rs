@@ -11,8 +11,8 @@ use crate::langflow::{HELLO_ID, claim, executed, finish, input};
 
 const PATH: &str = "/api/v2/workflows";
 
-fn ask(server: &Server, body: Value) -> tokio::task::JoinHandle<(StatusCode, Value)> {
-    let request = server.request(Method::POST, PATH).json(&body);
+fn ask(server: &Server, body: &Value) -> tokio::task::JoinHandle<(StatusCode, Value)> {
+    let request = server.request(Method::POST, PATH).json(body);
     tokio::spawn(async move { answer(request.send().await.unwrap()).await })
 }
 
@@ -29,7 +29,7 @@ async fn a_workflow_is_a_run_and_its_answer_langflows() {
     let server = Server::with_flow().await;
     let body =
         json!({"flow_id": HELLO_ID, "input_value": "Ada", "globals": {"CITY": "Ghent"}, "session_id": "s-1"});
-    let call = ask(&server, body);
+    let call = ask(&server, &body);
     let claimed = claim(&server).await;
     let given = input(&claimed);
     assert_eq!(given.input, "Ada");
@@ -65,13 +65,13 @@ async fn a_workflow_is_a_run_and_its_answer_langflows() {
 async fn a_job_goes_its_way_in_the_background() {
     let server = Server::with_flow().await;
     let body = |input: &str| json!({"flow_id": HELLO_ID, "mode": "background", "input_value": input, "idempotency_key": "k"});
-    let (status, made) = ask(&server, body("Ada")).await.unwrap();
+    let (status, made) = ask(&server, &body("Ada")).await.unwrap();
     assert_eq!(
         (status, &made["status"]),
         (StatusCode::OK, &json!("queued")),
         "{made}"
     );
-    let (_, again) = ask(&server, body("other")).await.unwrap();
+    let (_, again) = ask(&server, &body("other")).await.unwrap();
     assert_eq!(job(&again), job(&made), "the key decides");
     let status = async || server.get(made["links"]["status"].as_str().unwrap()).await;
     assert_eq!(status().await.1["status"], "queued");
@@ -95,7 +95,7 @@ async fn a_job_goes_its_way_in_the_background() {
 #[tokio::test]
 async fn a_job_is_stopped_once() {
     let server = Server::with_flow().await;
-    let (_, made) = ask(&server, json!({"flow_id": HELLO_ID, "mode": "background"}))
+    let (_, made) = ask(&server, &json!({"flow_id": HELLO_ID, "mode": "background"}))
         .await
         .unwrap();
     let stop = async || {
@@ -140,7 +140,7 @@ async fn a_job_is_stopped_once() {
 #[tokio::test]
 async fn what_failed_is_said_to_who_waits_and_who_asks() {
     let server = Server::with_flow().await;
-    let call = ask(&server, json!({"flow_id": HELLO_ID}));
+    let call = ask(&server, &json!({"flow_id": HELLO_ID}));
     let claimed = claim(&server).await;
     finish(&server, &claimed, Ending::Failed, Value::Null).await;
     let (status, body) = call.await.unwrap();
@@ -160,7 +160,7 @@ async fn a_workflow_that_takes_longer_is_named_and_goes_on() {
     parts.config.limits.wait_s = 0;
     let server = parts.start().await;
     server.put_flow("hello").await;
-    let (status, body) = ask(&server, json!({"flow_id": HELLO_ID})).await.unwrap();
+    let (status, body) = ask(&server, &json!({"flow_id": HELLO_ID})).await.unwrap();
     assert_eq!(
         (status.as_u16(), &body["detail"]["code"]),
         (408, &json!("EXECUTION_TIMEOUT"))
@@ -174,7 +174,7 @@ async fn a_workflow_that_takes_longer_is_named_and_goes_on() {
 #[tokio::test]
 async fn tenants_see_their_jobs_only() {
     let server = Server::with_flow().await;
-    let (_, made) = ask(&server, json!({"flow_id": HELLO_ID, "mode": "background"}))
+    let (_, made) = ask(&server, &json!({"flow_id": HELLO_ID, "mode": "background"}))
         .await
         .unwrap();
     let key = crate::auth::key(&server, "other", Role::Submit).await;
@@ -258,6 +258,22 @@ async fn files_are_kept_for_flows_to_read() {
         (status, &body["name"], &body["size"]),
         (StatusCode::CREATED, &json!("c"), &json!(3))
     );
+    let (_, listed) = server.get("/api/v2/files").await;
+    assert_eq!(
+        (&listed[0]["id"], &listed[0]["path"]),
+        (&body["id"], &body["path"])
+    );
+    let one = format!("/api/v2/files/{}", body["id"].as_str().unwrap());
+    for expected in [200, 404] {
+        let (status, _) = server.call(Method::DELETE, &one, &Value::Null).await;
+        assert_eq!(status, expected);
+    }
+    assert_eq!(server.get("/api/v2/files").await.1, json!([]));
+    let of_flow = || server.get("/api/v1/files/list/hello");
+    assert_eq!(of_flow().await.1["files"], json!([name]));
+    let gone = format!("/api/v1/files/delete/{HELLO_ID}/{name}");
+    server.call(Method::DELETE, &gone, &Value::Null).await;
+    assert_eq!(of_flow().await.1["files"], json!([]));
     for (path, bytes, expected) in [
         ("/api/v1/files/upload/nobody", 1, 404),
         ("/api/v2/files", 2_000, 413),

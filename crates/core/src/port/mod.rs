@@ -9,7 +9,7 @@ mod history;
 mod queue;
 mod store;
 
-pub use blob::BlobStore;
+pub use blob::{BlobInfo, BlobStore};
 pub use bus::{Bus, Live, LiveStream, WorkerPresence, WorkerState};
 pub use history::{Histories, HistoryStore};
 pub use queue::{Consumer, Delivery, Depth, Envelope, Queue, Receipt};

@@ -10,6 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use flowfleet_core::port::BlobInfo;
 use flowfleet_core::{FlowId, Tenant};
 use flowfleet_runtime::payload::hex_sha256;
 use jiff::Timestamp;
@@ -24,6 +25,8 @@ use crate::api::problem::Problem;
 use crate::api::query::NoQuery;
 use crate::app::{App, Shared};
 
+/// Files in one answer.
+const MOST: usize = 10_000;
 /// Characters of a file's name that are kept: its end, where its kind is.
 const NAME: usize = 100;
 
@@ -37,7 +40,19 @@ pub(crate) struct LangflowFlowFile {
     pub file_path: String,
 }
 
-/// A file of a user, uploaded.
+/// The files of a flow.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LangflowFlowFiles {
+    pub files: Vec<String>,
+}
+
+/// A file was deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LangflowFileDeleted {
+    pub message: &'static str,
+}
+
+/// A file of a user.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LangflowFile {
     pub id: Uuid,
@@ -45,8 +60,11 @@ pub(crate) struct LangflowFile {
     pub name: String,
     /// What a component reads it by.
     pub path: String,
-    pub size: usize,
+    pub size: u64,
     pub provider: Option<String>,
+    pub user_id: Uuid,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
 }
 
 /// Upload a file for a flow, as Langflow's clients do: the field `file` of a form.
@@ -94,18 +112,133 @@ pub(crate) async fn upload_file(
     let owner = owner(&caller.tenant);
     let stored = store(&app, &caller.tenant, owner, &headers, body).await?;
     app.audit(&caller.actor(), "file.upload", &stored.path).await;
-    let stem = stored
-        .called
-        .rsplit_once('.')
-        .map_or(stored.called.as_str(), |(stem, _)| stem);
+    let at = Timestamp::now();
     let answer = LangflowFile {
         id: made_of(&stored.path),
-        name: stem.to_owned(),
+        name: stem(&stored.called).to_owned(),
         path: stored.path,
         size: stored.size,
         provider: None,
+        user_id: owner,
+        created_at: at,
+        updated_at: at,
     };
     Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// The files for all flows, oldest first, up to ten thousand.
+#[utoipa::path(
+    get, path = "/api/v2/files", tag = "langflow",
+    responses((status = 200, description = "The files", body = Vec<LangflowFile>)),
+)]
+pub(crate) async fn list_files(
+    Read(caller): Read,
+    State(app): State<Shared>,
+    _: NoQuery,
+) -> Result<Json<Vec<LangflowFile>>, Problem> {
+    let files = own(&app, &caller.tenant).await?;
+    Ok(Json(files.into_iter().map(|(file, _)| file).collect()))
+}
+
+/// Delete a file for all flows.
+#[utoipa::path(
+    delete, path = "/api/v2/files/{id}", tag = "langflow",
+    params(("id" = Uuid, Path, description = "The file")),
+    responses(
+        (status = 200, description = "Deleted", body = LangflowFileDeleted),
+        (status = 404, description = "No such file", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn delete_file(
+    Submit(caller): Submit,
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    _: NoQuery,
+) -> Result<Json<LangflowFileDeleted>, Problem> {
+    let id = id.parse::<Uuid>().ok();
+    let files = own(&app, &caller.tenant).await?;
+    let found = files.into_iter().find(|(file, _)| Some(file.id) == id);
+    let (file, key) = found.ok_or_else(|| Problem::not_found("there is no such file"))?;
+    app.blob.delete(&key).await?;
+    app.audit(&caller.actor(), "file.delete", &file.path).await;
+    Ok(Json(LangflowFileDeleted {
+        message: "the file is deleted",
+    }))
+}
+
+/// The files for all flows, with the keys of their blobs.
+async fn own(app: &App, tenant: &Tenant) -> Result<Vec<(LangflowFile, String)>, Problem> {
+    let owner = owner(tenant);
+    let folder = key(tenant, &owner.to_string());
+    let file = |blob: BlobInfo| {
+        let name = blob.key.rsplit('/').next().unwrap_or_default();
+        let path = path(owner, name);
+        // Date, time and hash come first.
+        let called = name.splitn(4, '_').nth(3).unwrap_or(name);
+        let file = LangflowFile {
+            id: made_of(&path),
+            name: stem(called).to_owned(),
+            path,
+            size: blob.size,
+            provider: None,
+            user_id: owner,
+            created_at: blob.stored_at,
+            updated_at: blob.stored_at,
+        };
+        (file, blob.key)
+    };
+    let blobs = app.blob.list(&folder, MOST).await?;
+    Ok(blobs.into_iter().map(file).collect())
+}
+
+/// The names of the files of a flow, up to ten thousand.
+#[utoipa::path(
+    get, path = "/api/v1/files/list/{flow}", tag = "langflow",
+    params(("flow" = String, Path, description = "Its id or its name")),
+    responses(
+        (status = 200, description = "The names", body = LangflowFlowFiles),
+        (status = 404, description = "No such flow", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn list_flow_files(
+    Read(caller): Read,
+    State(app): State<Shared>,
+    Path(flow): Path<String>,
+    _: NoQuery,
+) -> Result<Json<LangflowFlowFiles>, Problem> {
+    let name = app.flows.find(&caller.tenant, &flow).await?;
+    let flow = app.flows.named(&caller.tenant, &name).await?.id;
+    let folder = key(&caller.tenant, &flow.to_string());
+    let blobs = app.blob.list(&folder, MOST).await?;
+    let name = |blob: BlobInfo| blob.key.rsplit('/').next().map(str::to_owned);
+    let files = blobs.into_iter().filter_map(name).collect();
+    Ok(Json(LangflowFlowFiles { files }))
+}
+
+/// Delete a file of a flow.
+#[utoipa::path(
+    delete, path = "/api/v1/files/delete/{flow}/{file}", tag = "langflow",
+    params(
+        ("flow" = Uuid, Path, description = "The id of its flow"),
+        ("file" = String, Path, description = "Its name in the path"),
+    ),
+    responses(
+        (status = 200, description = "Deleted, or not there", body = LangflowFileDeleted),
+        (status = 404, description = "No such file", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn delete_flow_file(
+    Submit(caller): Submit,
+    State(app): State<Shared>,
+    Path((flow, file)): Path<(String, String)>,
+    _: NoQuery,
+) -> Result<Json<LangflowFileDeleted>, Problem> {
+    let path = known(&flow, &file)?;
+    app.blob.delete(&key(&caller.tenant, &path)).await?;
+    app.audit(&caller.actor(), "file.delete", &path).await;
+    Ok(Json(LangflowFileDeleted {
+        message: "the file is deleted",
+    }))
 }
 
 /// Download a file by the path its upload answered with.
@@ -126,17 +259,9 @@ pub(crate) async fn download_flow_file(
     Path((flow, file)): Path<(String, String)>,
     _: NoQuery,
 ) -> Result<Response, Problem> {
-    let missing = || {
-        let file: String = file.chars().take(NAME).collect();
-        Problem::not_found(format!("there is no file {file} of this flow"))
-    };
-    let flow: FlowId = flow.parse().map_err(|_| missing())?;
-    // What an upload never made is not asked for.
-    if file != plain(&file) || file.starts_with('.') || file.len() > 2 * NAME {
-        return Err(missing());
-    }
-    let bytes = app.blob.get(&key(&caller.tenant, &path(flow.0, &file))).await?;
-    let bytes = bytes.ok_or_else(missing)?;
+    let path = known(&flow, &file)?;
+    let bytes = app.blob.get(&key(&caller.tenant, &path)).await?;
+    let bytes = bytes.ok_or_else(|| no_such_file(&file))?;
     let mut response = bytes.into_response();
     let headers = response.headers_mut();
     let stream = HeaderValue::from_static("application/octet-stream");
@@ -149,11 +274,31 @@ pub(crate) async fn download_flow_file(
     Ok(response)
 }
 
+fn no_such_file(file: &str) -> Problem {
+    let file: String = file.chars().take(NAME).collect();
+    Problem::not_found(format!("there is no file {file} of this flow"))
+}
+
+/// The path of a file of a flow. What an upload never made is not asked for.
+fn known(flow: &str, file: &str) -> Result<String, Problem> {
+    let is_plain =
+        file == plain(file) && !file.is_empty() && !file.starts_with('.') && file.len() <= 2 * NAME;
+    match flow.parse::<FlowId>() {
+        Ok(flow) if is_plain => Ok(path(flow.0, file)),
+        _ => Err(no_such_file(file)),
+    }
+}
+
+/// A name without its ending.
+fn stem(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
 struct Stored {
     path: String,
     /// As the client calls it.
     called: String,
-    size: usize,
+    size: u64,
 }
 
 async fn store(
@@ -169,7 +314,7 @@ async fn store(
     let name = called(found.name, found.bytes, Timestamp::now());
     let path = path(folder, &name);
     let bytes = Bytes::copy_from_slice(found.bytes);
-    let (called, size) = (found.name.to_owned(), bytes.len());
+    let (called, size) = (found.name.to_owned(), bytes.len() as u64);
     app.blob.put(&key(tenant, &path), bytes).await?;
     Ok(Stored { path, called, size })
 }

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::document::{LangflowFlow, NAMES, Said, numbered, shown};
+use super::projects::project_id;
 use crate::api::auth::{Caller, Read, Submit};
 use crate::api::body;
 use crate::api::flows::keep;
@@ -36,7 +37,7 @@ pub(crate) struct LangflowDeleted {
 
 /// The flows, as Langflow lists them.
 ///
-/// All of them, or with `get_all=false` one page. Filters by folder find nothing, since there are no folders.
+/// All of them, or with `get_all=false` one page. All of them are in the one project that there is.
 #[utoipa::path(
     get, path = "/api/v1/flows/", tag = "langflow",
     params(
@@ -46,7 +47,7 @@ pub(crate) struct LangflowDeleted {
         ("header_flows" = Option<bool>, Query, description = "Without data"),
         ("components_only" = Option<bool>, Query, description = "There are none"),
         ("remove_example_flows" = Option<bool>, Query, description = "There are none to remove"),
-        ("folder_id" = Option<Uuid>, Query, description = "There are none"),
+        ("folder_id" = Option<Uuid>, Query, description = "A project: others than the one of the tenant have none"),
     ),
     responses((status = 200, description = "The flows", body = Vec<LangflowFlow>)),
 )]
@@ -68,7 +69,8 @@ pub(crate) async fn list_langflow_flows(
             "pages count from 1 to 1000000 and have 1 to 100 flows".to_owned(),
         ));
     }
-    if components || folder.is_some() {
+    let elsewhere = folder.is_some_and(|folder| folder != project_id(&caller.tenant));
+    if components || elsewhere {
         return Ok(Json(Vec::new()));
     }
     let (skip, take) = match all {

@@ -36,7 +36,7 @@ pub(crate) struct LangflowProjectFlows {
 }
 
 /// The id of the one project that a tenant has.
-fn project_id(tenant: &Tenant) -> Uuid {
+pub(super) fn project_id(tenant: &Tenant) -> Uuid {
     made_of(&format!("project {tenant}"))
 }
 

@@ -26,7 +26,7 @@ use crate::api::auth::{Read, Submit};
 use crate::api::body;
 use crate::api::langflow::run::{outputs, reason};
 use crate::api::problem::Problem;
-use crate::api::query::{NoQuery, Query};
+use crate::api::query::{self, NoQuery, Query};
 use crate::api::runs::cancel::cancel;
 use crate::api::runs::open;
 use crate::app::{App, Shared};
@@ -308,9 +308,12 @@ fn job_in(bytes: &[u8]) -> Result<RunId, Refusal> {
     responses((status = 200, description = "None", body = Vec<Value>)),
 )]
 pub(crate) async fn pending_workflows(Read(_): Read, mut query: Query) -> Result<Json<Vec<Value>>, Problem> {
-    query.parsed::<Uuid>("flow_id")?;
+    let flow = query.parsed::<Uuid>("flow_id")?;
     query.finish()?;
-    Ok(Json(Vec::new()))
+    match flow {
+        Some(_) => Ok(Json(Vec::new())),
+        None => Err(query::refuse("query parameter \"flow_id\" is missing".to_owned())),
+    }
 }
 
 /// Go on with a workflow that waits for a decision: refused, since none does.
