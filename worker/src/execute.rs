@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use flowfleet_core::clock::seconds_between;
 use flowfleet_core::run::{ClaimedRun, RunInput, Usage};
 use flowfleet_core::{Payload, PortError, TraceContext};
-use flowfleet_engine::{NodeOutput, Outcome, Plan, Request};
+use flowfleet_engine::{NodeOutput, Outcome, Plan, Request, Services};
 use flowfleet_runtime::backoff::Backoff;
 use flowfleet_runtime::{payload, trace};
 use futures::FutureExt as _;
@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 use crate::Inner;
 use crate::held::{HeldRun, Stop};
 use crate::journal::Written;
+use crate::memory::RunMemory;
 use crate::outcome::{self, Leavings, Verdict};
 use crate::plans::NoPlan;
 use crate::progress::{Reporter, Reports, until_there};
@@ -229,7 +230,8 @@ async fn drive(
     let cancel = CancellationToken::new();
     let _cancelled = cancel.clone().drop_guard();
     let run_id = run.lease.run.to_string();
-    let services = &inner.deps.services;
+    let conversation = conversation(inner, run, plan, request);
+    let services = conversation.as_ref().unwrap_or(&inner.deps.services);
     let mut flow = Box::pin(flowfleet_engine::execute(
         plan, request, resume, &run_id, services, reporter, cancel,
     ));
@@ -241,6 +243,20 @@ async fn drive(
             () = reports.next() => reports.note(inner).await,
         }
     }
+}
+
+/// The services of a run that is part of a conversation. The others have the worker's own, and touch no memory.
+fn conversation(inner: &Inner, run: &ClaimedRun, plan: &Plan, request: &Request) -> Option<Services> {
+    // Langflow's API always has a session: the flow's, if the caller names none.
+    let named = run.session_id.is_some() || request.langflow_id.is_some();
+    plan.converses(named).then(|| Services {
+        memory: Some(RunMemory::of(
+            Arc::clone(&inner.deps.store),
+            run,
+            inner.config.session_messages,
+        )),
+        ..inner.deps.services.clone()
+    })
 }
 
 async fn sealed(inner: &Inner, run: &ClaimedRun, outcome: Outcome) -> Verdict {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use clap::Args as ClapArgs;
 use flowfleet_core::RunId;
 use flowfleet_engine::{
-    CompileLimits, EngineKind, InputType, NodeInfo, OutputType, Plan, Progress, Request, RunError, Services,
-    Value as NodeValue,
+    CompileLimits, EngineKind, InMemory, InputType, Memory, NodeInfo, OutputType, Plan, Progress, Request,
+    RunError, Services, Value as NodeValue,
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -94,7 +94,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let cancel = CancellationToken::new();
     let started = Instant::now();
     let id = RunId::generate().to_string();
-    let services = Services::from_env().map_err(|error| Failure::usage(error.to_string()))?;
+    let memory: Option<Arc<dyn Memory>> = plan
+        .converses(args.session.is_some())
+        .then(|| Arc::new(InMemory::default()) as Arc<dyn Memory>);
+    let services = Services {
+        memory,
+        ..Services::from_env().map_err(|error| Failure::usage(error.to_string()))?
+    };
     let outcome = {
         let execution = flowfleet_engine::execute(
             &plan,

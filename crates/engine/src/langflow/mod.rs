@@ -15,6 +15,7 @@ use crate::request::InputType;
 
 pub(crate) use answer::outputs;
 pub use message::{Made, Streaming, announced, error_message, message_id, streaming, user_message};
+pub(crate) use message::{all_properties, timestamp};
 pub use vertex::{Vertex, built};
 
 impl Plan {

@@ -176,7 +176,8 @@ mod tests {
                 waiting.extend(finish(&plan, &mut order, &id, &[]).0);
             }
             let mut expected = plan.to_run();
-            (seen.sort(), expected.sort());
+            seen.sort();
+            expected.sort();
             assert_eq!(seen, expected);
         }
     }
