@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Langflow's own clients, unmodified, against a fleet: langflow-sdk from PyPI and @datastax/langflow-client from npm.
+# Langflow's own clients, unmodified, against a fleet: langflow-sdk from PyPI and @datastax/langflow-client from npm. Then
+# /api/v2/workflows beside what Langflow's own server says there.
 #
 #   tests/langflow-clients.sh [--install]
 #
@@ -64,8 +65,14 @@ export LANGFLOW_URL LANGFLOW_API_KEY
 LANGFLOW_CLIENT=$node/node_modules/@datastax/langflow-client/dist/index.js
 export LANGFLOW_CLIENT
 
+starter="${FLOWFLEET_TEST_WHEELS:-$cache/wheels}/langflow_base-1.13.0/langflow/initial_setup/starter_projects/Basic Prompting.json"
+
 status=0
-"$python/bin/python" tests/langflow-clients/sdk.py && node tests/langflow-clients/client.mjs || status=$?
+{
+    "$python/bin/python" tests/langflow-clients/sdk.py &&
+        node tests/langflow-clients/client.mjs &&
+        python3 tests/langflow-clients/workflows.py "$starter"
+} || status=$?
 if ((status)); then
     printf -- '--- what the server said\n' >&2
     tail -40 "$work/up.log" >&2

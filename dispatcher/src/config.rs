@@ -122,6 +122,7 @@ impl Config {
         let counts = [
             ("limits.body_bytes", limits.body_bytes),
             ("limits.flow_bytes", limits.flow_bytes),
+            ("limits.file_bytes", limits.file_bytes),
             ("limits.batch_bytes", limits.batch_bytes),
             ("limits.batch_runs", limits.batch_runs),
             ("limits.flow_nodes", limits.flow_nodes),

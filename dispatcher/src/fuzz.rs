@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flowfleet_core::{Labels, Limits, RunState, Tenant};
+use flowfleet_engine::{CompileLimits, compile};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::body;
-use crate::api::langflow::call;
+use crate::api::langflow::workflows::ask;
+use crate::api::langflow::{call, form, webhook};
 use crate::api::problem::{ErrorItem, MAX_ERRORS, Problem};
 use crate::api::query::{Query, Scope};
 use crate::api::runs::cancel::FilterBody;
@@ -59,6 +61,59 @@ pub fn langflow(bytes: &[u8]) {
         }
     }
 }
+
+/// What is sent to a webhook is refused, or reaches the components that wait for it as it is.
+pub fn webhook(bytes: &[u8]) {
+    let plan = compile(HOOK.as_bytes(), &CompileLimits::default());
+    let Ok(plan) = plan else {
+        panic!("the flow of this target: {plan:?}")
+    };
+    match webhook::parse(&plan, bytes) {
+        Err(refused) => assert!(
+            bytes.is_empty() || std::str::from_utf8(bytes).is_err(),
+            "{refused:?}"
+        ),
+        Ok(call) => {
+            let sent = &call.request.tweaks["Webhook-1"]["data"];
+            assert_eq!(sent.as_str().map(str::as_bytes), Some(bytes));
+            assert!(plan.check(&call.request).is_ok());
+        }
+    }
+}
+
+/// A workflow is refused with what is wrong, or means the same however it is written.
+pub fn workflow(bytes: &[u8]) {
+    match ask::parse(bytes) {
+        Err(refusal) => {
+            assert_eq!(refusal.status, 422);
+            let fields = refusal.detail.as_array();
+            let named = |field: &Value| field["loc"].is_array() && field["msg"].is_string();
+            let of_fields = fields.is_some_and(|fields| !fields.is_empty() && fields.iter().all(named));
+            assert!(of_fields || refusal.detail["code"].is_string(), "{refusal:?}");
+        }
+        Ok(asked) => {
+            let document = serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+            let again = ask::parse(document.to_string().as_bytes());
+            assert_eq!(again, Ok(asked), "means something else when it is written again");
+        }
+    }
+}
+
+/// A form has a file that stands in it, or is refused.
+pub fn form(bytes: &[u8]) {
+    match form::file(bytes, "b", "file") {
+        Err(problem) => assert_problem(&problem),
+        Ok(file) => {
+            let stands =
+                |part: &[u8]| part.is_empty() || bytes.windows(part.len()).any(|found| found == part);
+            assert!(stands(file.bytes) && stands(file.name.as_bytes()));
+        }
+    }
+}
+
+const HOOK: &str = r#"{"data": {"nodes": [{"id": "Webhook-1", "data": {"id": "Webhook-1", "type": "Webhook", "node": {
+    "display_name": "Webhook", "outputs": [{"name": "output_data", "types": ["JSON"]}],
+    "template": {"data": {"type": "str", "value": "", "show": true}}}}}], "edges": []}}"#;
 
 /// What was accepted is within the limits and can be computed with.
 fn assert_wanted(wanted: &Wanted, limits: &Limits) {
@@ -267,6 +322,33 @@ mod tests {
             "null",
         ];
         Driver::new("langflow").seeds(seeds).cases(10_000).run(langflow);
+    }
+
+    #[test]
+    fn payloads_of_webhooks() {
+        let seeds = [r#"{"msg": "a\nb"}"#, "x=1&y=2", "", "\u{0}"];
+        Driver::new("webhook").seeds(seeds).cases(5_000).run(webhook);
+    }
+
+    #[test]
+    fn workflows() {
+        let seeds = [
+            r#"{"flow_id": "00385b0b-2dd1-472c-9c03-70ad54c85f1e", "input_value": "x", "tweaks": {"a": {"b": null}}, "mode": "stream",
+                "session_id": "s", "stream_protocol": "langflow", "expose_graph_state": false, "globals": {"A": "b"}}"#,
+            r#"{"flow_id": "00385b0b2dd1472c9c0370ad54c85f1e", "output_ids": ["a"], "mode": "sync", "idempotency_key": "k"}"#,
+            r#"{"flow_id": "00385b0b-2dd1-472c-9c03-70ad54c85f1e", "files": ["a"], "data": {}}"#,
+        ];
+        Driver::new("workflow").seeds(seeds).cases(10_000).run(workflow);
+    }
+
+    #[test]
+    fn forms() {
+        let head = "Content-Disposition: form-data; name=";
+        let seeds = [
+            format!("--b\r\n{head}\"file\"; filename=\"a.txt\"\r\n\r\nbytes\r\n--b--\r\n"),
+            format!("--b\r\n{head}other\r\n\r\n1\r\n--b\r\n{head}file; filename=x\r\nA: b\r\n\r\n\r\n--b--"),
+        ];
+        Driver::new("form").seeds(seeds).cases(10_000).run(form);
     }
 
     #[test]

@@ -26,6 +26,16 @@ assert.equal(kinds.at(-1), "end");
 assert.equal(result.outputs[0].outputs[0].results.message.text, text);
 assert.equal(result.session_id, "js");
 
+const file = new File(["some bytes"], "a.txt");
+const uploaded = await flow.uploadFile(file);
+assert.match(uploaded.filePath, new RegExp(`^${uploaded.flowId}/.*_a\\.txt$`));
+const own = await client.files.upload(file);
+assert.deepEqual([own.name, own.size], ["a", 10]);
+assert.deepEqual((await client.files.list()).map(({ id, path }) => [id, path]), [[own.id, own.path]]);
+// As on a Langflow server that keeps no log for its clients.
+await assert.rejects(client.logs.fetch(), (error) => error.cause.status === 501);
+await assert.rejects(client.logs.stream(), (error) => error.cause.status === 501);
+
 await assert.rejects(client.flow("nobody").run("x"), (error) => error.cause.status === 404);
 await assert.rejects(flow.run("x", { input_type: "voice" }), (error) => error.cause.status === 422);
-console.log("    @datastax/langflow-client: runs, tweaks, streams and errors are as it expects");
+console.log("    @datastax/langflow-client: runs, tweaks, streams, files and errors are as it expects");

@@ -1,7 +1,9 @@
 """langflow-sdk against a fleet: what its users do, with the flow examples/flows/ask-model.json."""
 
 import asyncio
+import json
 import os
+import tempfile
 
 from langflow_sdk import AsyncClient, Client
 from langflow_sdk.exceptions import (
@@ -10,7 +12,7 @@ from langflow_sdk.exceptions import (
     LangflowNotFoundError,
     LangflowValidationError,
 )
-from langflow_sdk.models import FlowCreate, FlowUpdate
+from langflow_sdk.models import FlowCreate, FlowUpdate, ProjectCreate, ProjectUpdate, RunRequest
 
 URL, KEY = os.environ["LANGFLOW_URL"], os.environ["LANGFLOW_API_KEY"]
 FILE = "examples/flows/ask-model.json"
@@ -41,6 +43,27 @@ def flows(client):
     return flow
 
 
+def projects(client, flow):
+    """A tenant has one project, with all its flows; there are no others to make."""
+    (project,) = client.list_projects()
+    assert [found.id for found in client.get_project(project.id).flows] == [flow.id]
+    archive = client.download_project(project.id)
+    assert json.loads(archive["ask-model.json"])["id"] == str(flow.id), archive
+    with tempfile.TemporaryDirectory() as folder:
+        written = client.pull_project(project.id, output_dir=folder)
+        assert list(written) == ["ask-model"], written
+        assert [created for _, created in client.push_project(folder)] == [False]
+    assert [found.id for found in client.list_flows(folder_id=project.id)] == [flow.id]
+    for call in (
+        lambda: client.create_project(ProjectCreate(name="other")),
+        lambda: client.update_project(project.id, ProjectUpdate(name="other")),
+        lambda: client.delete_project(project.id),
+        # Langflow's own server refuses it, too: it wants a form.
+        lambda: client.upload_project(b"PK"),
+    ):
+        refused(LangflowHTTPError, call)
+
+
 def runs(client, flow):
     for name in ("ask-model", flow.id):
         answer = client.run(name, "hello")
@@ -48,6 +71,8 @@ def runs(client, flow):
         assert answer.is_completed() and answer.session_id == str(flow.id), answer
     tweaks = {"Chat Input": {"sender_name": "Ada"}}
     assert client.run("ask-model", "hi", tweaks=tweaks, output_type="any").get_chat_output() == "echo: hi"
+    request = RunRequest(input_value="asked", output_type="any")
+    assert client.run_flow("ask-model", request).get_text_outputs() == ["echo: asked"]
     chunks = list(client.stream("ask-model", "one two three"))
     text = "".join(chunk.text for chunk in chunks if chunk.is_token)
     assert text == "echo: one two three", chunks
@@ -70,11 +95,19 @@ def errors(client):
 async def together():
     async with AsyncClient(URL, api_key=KEY) as client:
         answers = await asyncio.gather(*(client.run("ask-model", f"n{n}") for n in range(20)))
+        job = await client.run_background("ask-model", "later")
+        answer = await job.wait_for_completion(timeout=30)
+        assert job.is_completed() and answer.get_chat_output() == "echo: later", answer
+        assert [chunk.event async for chunk in client.stream("ask-model", "x")][-1] == "end"
+        (project,) = await client.list_projects()
+        assert (await client.get_flow((await client.get_project(project.id)).flows[0].id)).endpoint_name == "ask-model"
     assert [answer.first_text_output() for answer in answers] == [f"echo: n{n}" for n in range(20)]
 
 
 with Client(URL, api_key=KEY) as client:
-    runs(client, flows(client))
+    flow = flows(client)
+    projects(client, flow)
+    runs(client, flow)
     errors(client)
 asyncio.run(together())
-print("    langflow-sdk: flows, runs, streams and errors are as it expects")
+print("    langflow-sdk: flows, projects, runs, streams and errors are as it expects")

@@ -27,6 +27,7 @@ use crate::memory::RunMemory;
 use crate::outcome::{self, Leavings, Verdict};
 use crate::plans::{Kept, NoPlan};
 use crate::progress::{Reporter, Reports, until_there};
+use crate::telling::Telling;
 
 /// A timeout longer than any clock: what cannot be waited for is not waited for.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -144,6 +145,7 @@ async fn act(
             );
         }
     };
+    reports.tell(Telling::of(run.lease.run, &plan.plan, &request));
     let ended = match (&plan.document, &inner.deps.python) {
         (Some(document), Some(host)) => {
             reports.whole_flow();

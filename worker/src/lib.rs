@@ -27,6 +27,7 @@ mod outcome;
 mod plans;
 mod presence;
 mod progress;
+mod telling;
 
 use std::sync::Arc;
 use std::time::Instant;

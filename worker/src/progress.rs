@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 
 use crate::Inner;
 use crate::live::Live;
+use crate::telling::{Telling, Told};
 
 /// Characters of a node's text that its event shows.
 const PREVIEW: usize = 200;
@@ -61,6 +62,7 @@ impl Waiting {
 pub(crate) struct Reports {
     lease: Lease,
     waiting: Arc<Waiting>,
+    telling: Option<Telling>,
     /// Taken, but not noted yet: kept here so that stopping in the middle loses nothing.
     in_hand: Option<Report>,
     /// Of every finished node, also of those that earlier attempts finished.
@@ -76,6 +78,7 @@ impl Reports {
         let reports = Self {
             lease,
             waiting: Arc::clone(&waiting),
+            telling: None,
             in_hand: None,
             usage: Usage::default(),
             nodes_reused: 0,
@@ -87,6 +90,11 @@ impl Reports {
     /// The flow runs as one unit: an attempt after this one begins at the start.
     pub(crate) fn whole_flow(&mut self) {
         self.whole_flow = true;
+    }
+
+    /// What each node gave is told in its event, too.
+    pub(crate) fn tell(&mut self, telling: Option<Telling>) {
+        self.telling = telling;
     }
 
     /// Earlier attempts finished these nodes.
@@ -121,7 +129,7 @@ impl Reports {
     /// middle leaves the report in hand.
     pub(crate) async fn note(&mut self, inner: &Inner) {
         if let Some((at, progress)) = &self.in_hand
-            && let Some(event) = event(*at, progress, self.whole_flow)
+            && let Some(event) = event(*at, progress, self.whole_flow, self.telling.as_ref())
         {
             let node = match finished(progress).filter(|_| !self.whole_flow) {
                 Some((node, output)) => {
@@ -148,7 +156,7 @@ impl Reports {
             let Some((at, progress)) = self.in_hand.take() else {
                 return (nodes, events);
             };
-            events.extend(event(at, &progress, self.whole_flow));
+            events.extend(event(at, &progress, self.whole_flow, self.telling.as_ref()));
             if keep
                 && !self.whole_flow
                 && let Some((node, output)) = finished(&progress)
@@ -225,8 +233,9 @@ where
     }
 }
 
-/// The event of a report; `in_python` if its node may run again, in a loop or in another attempt. Reused nodes are no new work and branches not taken are no work: neither is announced.
-fn event(at: Timestamp, progress: &Progress, in_python: bool) -> Option<NewEvent> {
+/// The event of a report; `in_python` if its node may run again, in a loop or in another attempt. Reused nodes are no new
+/// work and branches not taken are no work: neither is announced.
+fn event(at: Timestamp, progress: &Progress, in_python: bool, telling: Option<&Telling>) -> Option<NewEvent> {
     let (kind, data) = match progress {
         Progress::NodeStarted { node } => (EventKind::NodeStarted, EventData::of(&named(node, in_python))),
         Progress::NodeFinished {
@@ -240,6 +249,7 @@ fn event(at: Timestamp, progress: &Progress, in_python: bool) -> Option<NewEvent
                 node: named(node, in_python),
                 elapsed_s: (elapsed.as_secs_f64() * 1e6).round() / 1e6,
                 preview: &preview,
+                langflow: telling.map(|telling| telling.told(&node.id, output, *elapsed, at)),
             };
             (EventKind::NodeFinished, EventData::of(&finished))
         }
@@ -278,6 +288,8 @@ struct Finished<'a> {
     node: Named<'a>,
     elapsed_s: f64,
     preview: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    langflow: Option<Told>,
 }
 
 #[derive(Serialize)]
@@ -379,20 +391,23 @@ mod tests {
             reused,
             elapsed: Duration::from_millis(1500),
         };
-        let said = event(at, &finished(false), false).unwrap();
+        let said = event(at, &finished(false), false, None).unwrap();
         assert_eq!(said.kind, EventKind::NodeFinished);
         assert_eq!(
             said.data.text(),
             r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt","elapsed_s":1.5,"preview":"x"}"#
         );
-        assert_eq!(event(at, &finished(true), false), None);
-        assert_eq!(event(at, &Progress::NodeSkipped { node: node() }, false), None);
+        assert_eq!(event(at, &finished(true), false, None), None);
+        assert_eq!(
+            event(at, &Progress::NodeSkipped { node: node() }, false, None),
+            None
+        );
         let error = NodeError {
             code: "model_timeout",
             message: "too slow".into(),
             retryable: true,
         };
-        let failed = event(at, &Progress::NodeFailed { node: node(), error }, false).unwrap();
+        let failed = event(at, &Progress::NodeFailed { node: node(), error }, false, None).unwrap();
         assert_eq!(
             failed.data.text(),
             r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt","code":"model_timeout","message":"too slow"}"#
@@ -407,7 +422,7 @@ mod tests {
                 r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt","engine":"python"}"#,
             ),
         ] {
-            let started = event(at, &Progress::NodeStarted { node: node() }, in_python).unwrap();
+            let started = event(at, &Progress::NodeStarted { node: node() }, in_python, None).unwrap();
             assert_eq!(started.data.text(), expected);
         }
     }

@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use flowfleet_core::error::{Kind, PortError};
-use flowfleet_core::port::{BlobStore, Result};
+use flowfleet_core::port::{BlobInfo, BlobStore, Result};
+use jiff::Timestamp;
 
 use crate::key;
 
@@ -101,6 +102,12 @@ impl BlobStore for FileStore {
         self.blocking("blob.delete", move |root| delete(root, &key)).await
     }
 
+    async fn list(&self, folder: &str, limit: usize) -> Result<Vec<BlobInfo>> {
+        let folder = checked("blob.list", folder)?;
+        self.blocking("blob.list", move |root| list(root, &folder, limit))
+            .await
+    }
+
     async fn ping(&self) -> Result<()> {
         self.blocking("blob.ping", |root| {
             let path = temporary(root);
@@ -109,6 +116,39 @@ impl BlobStore for FileStore {
         })
         .await
     }
+}
+
+fn list(root: &Path, folder: &str, limit: usize) -> io::Result<Vec<BlobInfo>> {
+    let entries = match fs::read_dir(root.join(folder)) {
+        Ok(entries) => entries,
+        Err(error) if absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names: Vec<String> = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name().into_string();
+        names.extend(name.ok().filter(|name| key::check(name).is_ok()));
+    }
+    names.sort_unstable();
+    let mut found = Vec::new();
+    for name in names {
+        if found.len() == limit {
+            break;
+        }
+        let key = format!("{folder}/{name}");
+        match fs::metadata(root.join(&key)) {
+            Ok(data) if data.is_file() => found.push(BlobInfo {
+                key,
+                size: data.len(),
+                stored_at: Timestamp::try_from(data.modified()?).unwrap_or_default(),
+            }),
+            Ok(_) => {}
+            // Deleted meanwhile.
+            Err(error) if absent(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// Whether an error says that there is no blob under that key (a directory is none).

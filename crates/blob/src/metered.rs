@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use flowfleet_core::port::{BlobStore, Result};
+use flowfleet_core::port::{BlobInfo, BlobStore, Result};
 
 use crate::metrics::{BYTES, ERRORS, OPERATION_SECONDS};
 
@@ -46,6 +46,10 @@ impl<T: BlobStore> BlobStore for Metered<T> {
 
     async fn delete(&self, key: &str) -> Result<()> {
         timed("delete", self.0.delete(key)).await
+    }
+
+    async fn list(&self, folder: &str, limit: usize) -> Result<Vec<BlobInfo>> {
+        timed("list", self.0.list(folder, limit)).await
     }
 
     async fn ping(&self) -> Result<()> {

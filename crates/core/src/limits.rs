@@ -10,6 +10,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of a flow document.
     pub flow_bytes: usize,
+    /// Bytes of a file for flows to read.
+    pub file_bytes: usize,
     /// Bytes of a batch body.
     pub batch_bytes: usize,
     /// Runs in one batch.
@@ -33,6 +35,7 @@ impl Default for Limits {
         Self {
             body_bytes: 4 << 20,
             flow_bytes: 16 << 20,
+            file_bytes: 64 << 20,
             batch_bytes: 64 << 20,
             batch_runs: 10_000,
             flow_nodes: 2_000,

@@ -190,7 +190,7 @@ fn by_display_name(nodes: &[Node]) -> HashMap<String, NodeIdx> {
 }
 
 /// The start: the first input component, in document order, whose id has the word.
-fn start(plan: &Plan) -> Option<NodeIdx> {
+pub(crate) fn start(plan: &Plan) -> Option<NodeIdx> {
     let mut inputs: Vec<NodeIdx> = (0..plan.nodes.len())
         .filter(|n| plan.nodes[*n].is_input)
         .collect();

@@ -33,6 +33,7 @@ pub enum Kind {
     TimedAgent,
     Calculator,
     CurrentDate,
+    Webhook,
     /// Fetches pages.
     Url,
     WebSearch,
@@ -62,6 +63,7 @@ impl Kind {
             Self::Agent | Self::TimedAgent => "Agent",
             Self::Calculator => "Calculator",
             Self::CurrentDate => "CurrentDate",
+            Self::Webhook => "Webhook",
             Self::Url => "Url",
             Self::WebSearch => "WebSearch",
             Self::MessageHistory => "MessageHistory",
@@ -281,6 +283,7 @@ mod tests {
             Kind::Agent,
             Kind::Calculator,
             Kind::CurrentDate,
+            Kind::Webhook,
             Kind::Url,
             Kind::WebSearch,
             Kind::MessageHistory,

@@ -52,7 +52,7 @@ pub use model::{CallLimits, ModelSettings};
 pub use outbound::{Host, Http, InvalidHost, OutboundSettings};
 pub use plan::{CompileLimits, EngineKind, NodeInfo, Plan, Unsupported};
 pub use problem::{FlowError, MAX_PROBLEMS, Problem};
-pub use request::{InputType, LangflowCall, OutputType, Request, RequestError};
+pub use request::{InputType, LangflowCall, OutputType, Request, RequestError, Workflow, WorkflowMode};
 pub use run::{Clock, Environment, HostError, Outcome, Progress, RunError, Services, ServicesError};
 pub use settings::InvalidSettings;
 pub use value::{Message, Value};

@@ -164,6 +164,17 @@ impl Plan {
         tweak::unknown(self, &request.tweaks)
     }
 
+    /// The nodes that get what is sent to the flow's webhook: those with the word in their id, as in Langflow.
+    pub fn webhooks(&self) -> impl Iterator<Item = &str> {
+        let ids = self.nodes.iter().map(|node| node.info.id.as_str());
+        ids.filter(|id| id.contains("Webhook"))
+    }
+
+    /// Whether nothing follows a node.
+    pub(crate) fn is_terminal(&self, node: NodeIdx) -> bool {
+        self.graph.outgoing(node).is_empty()
+    }
+
     pub(crate) fn find(&self, id_or_name: &str) -> Option<NodeIdx> {
         self.by_id
             .get(id_or_name)

@@ -354,6 +354,10 @@ fn outputs(plan: &Plan, request: &Request) -> Result<Vec<NodeIdx>, RequestError>
     }
     let word = match request.output_type {
         OutputType::Debug => return Ok(order),
+        OutputType::Terminal => {
+            order.retain(|node| plan.is_terminal(*node));
+            return Ok(order);
+        }
         OutputType::Any => "",
         OutputType::Chat => "chat",
         OutputType::Text => "text",

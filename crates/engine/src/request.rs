@@ -28,6 +28,8 @@ pub enum OutputType {
     Any,
     /// Every node that ran.
     Debug,
+    /// Those that nothing follows: what Langflow's workflows answer with.
+    Terminal,
 }
 
 /// One run's request. All fields have Langflow's defaults.
@@ -48,6 +50,38 @@ pub struct Request {
     /// Set when the outputs are wanted as Langflow's API gives them: the id that messages name the flow by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub langflow_id: Option<String>,
+    /// Set when the run is a workflow of Langflow's second API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<Workflow>,
+}
+
+/// How a workflow of Langflow's second API was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workflow {
+    pub mode: WorkflowMode,
+    /// Whether its events tell of each node, and not of the conversation only.
+    pub graph_state: bool,
+}
+
+/// Who waits for a workflow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkflowMode {
+    Sync,
+    Stream,
+    Background,
+}
+
+impl WorkflowMode {
+    pub const ALL: [Self; 3] = [Self::Sync, Self::Stream, Self::Background];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Stream => "stream",
+            Self::Background => "background",
+        }
+    }
 }
 
 /// What a caller of Langflow's API asked beside input and tweaks. It travels with the run's input from the process that
@@ -60,6 +94,8 @@ pub struct LangflowCall {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_component: Option<String>,
     pub flow_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<Workflow>,
 }
 
 impl Request {
@@ -69,6 +105,7 @@ impl Request {
         self.output_type = call.output_type;
         self.output_component = call.output_component;
         self.langflow_id = Some(call.flow_id);
+        self.workflow = call.workflow;
         self
     }
 }

@@ -62,7 +62,36 @@ pub(crate) fn router(app: Shared) -> anyhow::Result<Router> {
             langflow::flows::put_langflow_flow,
             langflow::flows::delete_langflow_flow
         ))
+        .routes(routes!(langflow::bundle::upload_langflow_flows))
+        .routes(routes!(langflow::bundle::create_langflow_flows))
+        .routes(routes!(langflow::bundle::download_langflow_flows))
+        .routes(routes!(
+            langflow::projects::list_projects,
+            langflow::projects::create_project
+        ))
+        .routes(routes!(
+            langflow::projects::get_project,
+            langflow::projects::change_project,
+            langflow::projects::delete_project
+        ))
+        .routes(routes!(langflow::projects::download_project))
+        .routes(routes!(langflow::files::upload_flow_file))
+        .routes(routes!(langflow::files::download_flow_file))
+        .routes(routes!(langflow::files::list_flow_files))
+        .routes(routes!(langflow::files::delete_flow_file))
+        .routes(routes!(langflow::files::list_files, langflow::files::upload_file))
+        .routes(routes!(langflow::files::delete_file))
+        .routes(routes!(langflow::about::logs))
+        .routes(routes!(langflow::about::logs_stream))
         .routes(routes!(langflow::webhook::call_webhook))
+        .routes(routes!(
+            langflow::workflows::jobs::workflow_status,
+            langflow::workflows::execute::execute_workflow
+        ))
+        .routes(routes!(langflow::workflows::jobs::stop_workflow))
+        .routes(routes!(langflow::workflows::jobs::pending_workflows))
+        .routes(routes!(langflow::workflows::jobs::workflow_events))
+        .routes(routes!(langflow::workflows::jobs::resume_workflow))
         .routes(routes!(langflow::about::version))
         .routes(routes!(langflow::about::health))
         .routes(routes!(langflow::about::health_check))

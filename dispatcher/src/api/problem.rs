@@ -85,6 +85,7 @@ codes! {
     FlowUnsupported = "flow_unsupported", UNPROCESSABLE_ENTITY, "the flow needs an engine that is not available";
     FlowNotFound = "flow_not_found", UNPROCESSABLE_ENTITY, "there is no such flow";
     RequestRefused = "request_refused", UNPROCESSABLE_ENTITY, "the flow does not accept this request";
+    BodyMissing = "body_missing", BAD_REQUEST, "a body is needed";
     NotFound = "not_found", NOT_FOUND, "not found";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "method not allowed";
     Unauthorized = "unauthorized", UNAUTHORIZED, "an API key is needed";
@@ -93,6 +94,7 @@ codes! {
     WrongState = "wrong_state", CONFLICT, "the run is in the wrong state";
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "too large";
     RunFailed = "run_failed", INTERNAL_SERVER_ERROR, "the run failed";
+    NotImplemented = "not_implemented", NOT_IMPLEMENTED, "not offered by this server";
     RunUnfinished = "run_unfinished", GATEWAY_TIMEOUT, "the run has not ended yet";
     Timeout = "timeout", SERVICE_UNAVAILABLE, "took too long";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "too busy";

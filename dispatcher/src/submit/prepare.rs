@@ -47,6 +47,7 @@ pub(crate) fn draft(
         output_type,
         output_component,
         langflow_id,
+        workflow,
     } = wanted.request;
     let run = NewRun {
         id: RunId::generate(),
@@ -85,6 +86,7 @@ pub(crate) fn draft(
             output_type,
             output_component,
             flow_id,
+            workflow,
         };
         let call = serde_json::to_value(call).map_err(|error| Refused {
             code: Code::Internal,

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::harness::{HELLO, Parts, Server, answer, id, until};
 
 /// The id in the export of the flow `hello`.
-const HELLO_ID: &str = "0f1ee700-0000-4000-8000-000000000001";
+pub(crate) const HELLO_ID: &str = "0f1ee700-0000-4000-8000-000000000001";
 
 /// Sends a call and lets it wait.
 fn send(server: &Server, path: &str, body: &Value) -> JoinHandle<reqwest::Response> {
@@ -25,7 +25,7 @@ fn send(server: &Server, path: &str, body: &Value) -> JoinHandle<reqwest::Respon
 }
 
 /// The newest run, once there is one, claimed.
-async fn claim(server: &Server) -> ClaimedRun {
+pub(crate) async fn claim(server: &Server) -> ClaimedRun {
     let mut found = None;
     until("a run is queued", async || {
         let (_, body) = server.get("/v1/runs?state=queued").await;
@@ -36,7 +36,7 @@ async fn claim(server: &Server) -> ClaimedRun {
     server.claim(found.unwrap()).await
 }
 
-fn input(claimed: &ClaimedRun) -> RunInput {
+pub(crate) fn input(claimed: &ClaimedRun) -> RunInput {
     let Payload::Inline(input) = &claimed.input else {
         panic!("{:?}", claimed.input)
     };
@@ -44,7 +44,7 @@ fn input(claimed: &ClaimedRun) -> RunInput {
 }
 
 /// What the engine makes of a claimed run of `hello`.
-async fn executed(claimed: &ClaimedRun) -> Value {
+pub(crate) async fn executed(claimed: &ClaimedRun) -> Value {
     let plan = Arc::new(compile(HELLO.as_bytes(), &CompileLimits::default()).unwrap());
     let input = input(claimed);
     let request = Request {
@@ -76,7 +76,7 @@ async fn executed(claimed: &ClaimedRun) -> Value {
     outcome.await.unwrap().langflow.unwrap()
 }
 
-async fn finish(server: &Server, claimed: &ClaimedRun, ending: Ending, outputs: Value) {
+pub(crate) async fn finish(server: &Server, claimed: &ClaimedRun, ending: Ending, outputs: Value) {
     let error = (ending == Ending::Failed).then(|| RunError {
         kind: RunErrorKind::Node,
         code: "model_unauthorized".to_owned(),
@@ -177,7 +177,6 @@ async fn what_cannot_be_run_is_refused_before_it_is_queued() {
             "not_found",
         ),
         ("/api/v1/webhook/nobody", json!({}), 404, "not_found"),
-        ("/api/v1/webhook/hello", json!({"a": 1}), 422, "not_available"),
         (
             "/api/v1/run/hello",
             json!({"input_type": "voice"}),
@@ -281,6 +280,67 @@ async fn a_repeated_key_gets_the_same_run() {
         (status.as_u16(), body["code"].as_str()),
         (409, Some("idempotency_conflict"))
     );
+}
+
+#[tokio::test]
+async fn a_webhook_starts_a_run_with_what_was_sent() {
+    let server = Server::start().await;
+    let mut hook: Value = serde_json::from_str(HELLO).unwrap();
+    let webhook = json!({"id": "Webhook-1", "data": {"id": "Webhook-1", "type": "Webhook", "node": {
+        "display_name": "Webhook", "outputs": [{"name": "output_data", "types": ["JSON"]}],
+        "template": {"data": {"type": "str", "value": "", "show": true}},
+    }}});
+    hook["data"]["nodes"].as_array_mut().unwrap().push(webhook);
+    let (status, put) = server.call(Method::PUT, "/v1/flows/hook", &hook).await;
+    assert!(status.is_success(), "{put}");
+    let (_, shown) = server.get("/api/v1/flows/hook").await;
+    assert_eq!(shown["webhook"], true);
+
+    let send = async |path: &str, body: Vec<u8>| {
+        let request = server.request(Method::POST, path);
+        let request = request
+            .header("x-flowfleet-queue", "hooks")
+            .header("idempotency-key", "k")
+            .body(body);
+        request.send().await.unwrap()
+    };
+    let sent = br#"{"a": "b"}"#.to_vec();
+    let response = send("/api/v1/webhook/hook", sent.clone()).await;
+    let run: RunId = response.headers()["x-flowfleet-run"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let expected = json!({"message": "Task started in the background", "status": "in progress"});
+    assert_eq!(answer(response).await, (StatusCode::ACCEPTED, expected.clone()));
+    let claimed = server.claim(run).await;
+    assert_eq!(claimed.queue.as_str(), "hooks");
+    assert_eq!(
+        input(&claimed).tweaks,
+        json!({"Webhook-1": {"data": r#"{"a": "b"}"#}})
+    );
+    // Sent again with the same key, it is the same run.
+    let again = send("/api/v1/webhook/hook", sent).await;
+    assert_eq!(again.headers()["x-flowfleet-run"], run.to_string());
+    assert_eq!(answer(again).await, (StatusCode::ACCEPTED, expected));
+
+    for (body, status, code) in [
+        (Vec::new(), 400, "body_missing"),
+        (vec![0xff], 422, "invalid"),
+        (b"other".to_vec(), 409, "idempotency_conflict"),
+    ] {
+        let (found, body) = answer(send("/api/v1/webhook/hook", body).await).await;
+        assert_eq!(
+            (found.as_u16(), body["code"].as_str()),
+            (status, Some(code)),
+            "{body}"
+        );
+    }
+    let nowhere = server
+        .request(Method::POST, "/api/v1/webhook/hook")
+        .header("x-flowfleet-queue", "b d")
+        .body("x");
+    assert_eq!(answer(nowhere.send().await.unwrap()).await.0, 422);
 }
 
 async fn frames(call: JoinHandle<reqwest::Response>) -> Vec<(String, Value)> {

@@ -15,3 +15,4 @@ mod routes;
 mod routing;
 mod runs;
 mod upkeep;
+mod workflows;

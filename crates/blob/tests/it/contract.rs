@@ -13,6 +13,7 @@ pub(crate) async fn suite(store: Arc<dyn BlobStore>) {
     put_and_delete_are_idempotent(&*store).await;
     keys_are_checked(&*store).await;
     a_key_is_not_a_directory(&*store).await;
+    folders_are_listed(&*store).await;
     many_at_once(store).await;
 }
 
@@ -53,6 +54,35 @@ async fn keys_are_checked(store: &dyn BlobStore) {
             "{key:?}"
         );
     }
+}
+
+async fn folders_are_listed(store: &dyn BlobStore) {
+    assert_eq!(store.list("list/none", 10).await.unwrap(), []);
+    for (key, bytes) in [
+        ("list/b", "22"),
+        ("list/a", "1"),
+        ("list/c/d", "4"),
+        ("lis/e", "5"),
+    ] {
+        store
+            .put(key, Bytes::from_static(bytes.as_bytes()))
+            .await
+            .unwrap();
+    }
+    let list = async |limit| {
+        let found = store.list("list", limit).await.unwrap();
+        found
+            .into_iter()
+            .map(|blob| (blob.key, blob.size))
+            .collect::<Vec<_>>()
+    };
+    let (a, b) = (("list/a".to_owned(), 1), ("list/b".to_owned(), 2));
+    assert_eq!(list(10).await, [a.clone(), b.clone()], "what is directly in it");
+    assert_eq!(list(1).await, [a]);
+    store.delete("list/a").await.unwrap();
+    assert_eq!(list(10).await, [b]);
+    assert_eq!(store.list("list/b", 10).await.unwrap(), [], "a blob is no folder");
+    assert_eq!(store.list("../x", 10).await.unwrap_err().kind, Kind::Permanent);
 }
 
 async fn a_key_is_not_a_directory(store: &dyn BlobStore) {

@@ -10,7 +10,7 @@ mod history;
 mod queue;
 mod store;
 
-pub use blob::BlobStore;
+pub use blob::{BlobInfo, BlobStore};
 pub use bus::{Bus, Live, LiveStream, WorkerPresence, WorkerState};
 pub use chat::ChatStore;
 pub use history::{Histories, HistoryStore};

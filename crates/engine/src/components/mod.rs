@@ -28,6 +28,7 @@ mod text_output;
 mod tool;
 mod url;
 mod web_search;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -59,6 +60,7 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::Agent | Kind::TimedAgent => Box::pin(agent::run(call, ctx)).await,
         Kind::Calculator => calculator::run(call),
         Kind::CurrentDate => current_date::run(call, ctx),
+        Kind::Webhook => webhook::run(call),
         Kind::Url => url::run(call, ctx).await,
         Kind::WebSearch => web_search::run(call, ctx).await,
         Kind::MessageHistory => message_history::run(call, ctx).await,

@@ -42,6 +42,7 @@ KINDS = {
     "AgentComponent": "Agent",
     "CalculatorComponent": "Calculator",
     "CurrentDateComponent": "CurrentDate",
+    "WebhookComponent": "Webhook",
     "URLComponent": "Url",
     "WebSearchComponent": "WebSearch",
     "MemoryComponent": "MessageHistory",

@@ -37,6 +37,7 @@ fn kind_named(name: &str) -> Option<Kind> {
         "TimedAgent" => Kind::TimedAgent,
         "Calculator" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
+        "Webhook" => Kind::Webhook,
         "Url" => Kind::Url,
         "WebSearch" => Kind::WebSearch,
         "MessageHistory" => Kind::MessageHistory,
@@ -80,7 +81,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 17, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 18, "a kind without any code: {kinds:?}");
     }
 
     #[test]
@@ -154,6 +155,7 @@ mod tests {
             ("models_and_agents/agent.py", Kind::Agent),
             ("utilities/calculator_core.py", Kind::Calculator),
             ("utilities/current_date.py", Kind::CurrentDate),
+            ("input_output/webhook.py", Kind::Webhook),
             ("data_source/url.py", Kind::Url),
             ("data_source/web_search.py", Kind::WebSearch),
             ("models_and_agents/memory.py", Kind::MessageHistory),

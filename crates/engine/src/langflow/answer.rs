@@ -27,24 +27,18 @@ pub(crate) fn outputs(
     json!([{"inputs": inputs, "outputs": outputs}])
 }
 
-fn component(plan: &Plan, node: NodeIdx, output: &NodeOutput, made: &Made<'_>) -> Json {
+/// What a node gave, in the parts that answers and events are made of.
+pub(super) struct Part {
+    pub is_chat: bool,
+    pub results: Map<String, Json>,
+    pub outputs: Map<String, Json>,
+    pub artifacts: Map<String, Json>,
+    pub usage: Option<Json>,
+}
+
+pub(super) fn parts(plan: &Plan, node: NodeIdx, output: &NodeOutput, made: &Made<'_>) -> Part {
     let found = &plan.nodes[node];
-    let (mut results, mut outputs, mut logs) = (Map::new(), Map::new(), Map::new());
-    let (mut artifacts, mut messages) = (Map::new(), Vec::new());
     let is_chat = matches!(found.kind, Ok(Kind::ChatInput | Kind::ChatOutput));
-    for (name, value) in &output.values {
-        let id = &found.info.id;
-        results.insert(name.clone(), result(value, id, made));
-        outputs.insert(name.clone(), shown(value));
-        logs.insert(name.clone(), json!([]));
-        match value {
-            Value::Message(message) if is_chat => artifacts = chat(message),
-            value => drop(artifacts.insert(name.clone(), artifact(value))),
-        }
-        if let (true, Value::Message(message)) = (is_chat, value) {
-            messages.push(told(message, id, made));
-        }
-    }
     let usage = (!found.is_output && !output.usage.is_zero()).then(|| {
         json!({
             "input_tokens": output.usage.input_tokens,
@@ -52,10 +46,42 @@ fn component(plan: &Plan, node: NodeIdx, output: &NodeOutput, made: &Made<'_>) -
             "total_tokens": output.usage.input_tokens + output.usage.output_tokens,
         })
     });
+    let mut part = Part {
+        is_chat,
+        results: Map::new(),
+        outputs: Map::new(),
+        artifacts: Map::new(),
+        usage,
+    };
+    for (name, value) in &output.values {
+        let whole = result(value, &found.info.id, made);
+        part.results.insert(name.clone(), whole);
+        part.outputs.insert(name.clone(), shown(value));
+        match value {
+            Value::Message(message) if is_chat => part.artifacts = chat(message),
+            value => drop(part.artifacts.insert(name.clone(), artifact(value))),
+        }
+    }
+    part
+}
+
+fn component(plan: &Plan, node: NodeIdx, output: &NodeOutput, made: &Made<'_>) -> Json {
+    let found = &plan.nodes[node];
+    let part = parts(plan, node, output, made);
+    let message = |value: &Value| match value {
+        Value::Message(message) if part.is_chat => Some(told(message, &found.info.id, made)),
+        _ => None,
+    };
+    let messages: Vec<Json> = output.values.values().filter_map(message).collect();
+    let logs: Map<String, Json> = output
+        .values
+        .keys()
+        .map(|name| (name.clone(), json!([])))
+        .collect();
     json!({
-        "results": results,
-        "artifacts": artifacts,
-        "outputs": outputs,
+        "results": part.results,
+        "artifacts": part.artifacts,
+        "outputs": part.outputs,
         "logs": logs,
         "messages": messages,
         "timedelta": null,
@@ -63,7 +89,7 @@ fn component(plan: &Plan, node: NodeIdx, output: &NodeOutput, made: &Made<'_>) -
         "component_display_name": found.info.display_name,
         "component_id": found.info.id,
         "used_frozen_result": false,
-        "token_usage": usage,
+        "token_usage": part.usage,
     })
 }
 

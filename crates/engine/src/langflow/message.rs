@@ -65,6 +65,51 @@ pub fn streaming(from: &Streaming, made: &Made<'_>) -> Json {
     announced(written(&message, &from.node, made))
 }
 
+/// What is said of a node that failed.
+pub fn error_message(text: &str, node: &str, display_name: &str, made: &Made<'_>) -> Json {
+    let mut message = Message {
+        text: text.to_owned(),
+        sender: Some(display_name.to_owned()),
+        sender_name: Some(display_name.to_owned()),
+        ..Message::default()
+    };
+    let properties = json!({
+        "text_color": "red",
+        "background_color": "red",
+        "source": {"id": node, "display_name": display_name, "source": display_name},
+        "icon": "error",
+    });
+    std::sync::Arc::make_mut(&mut message.extra).insert("properties".to_owned(), properties);
+    let mut said = written(&message, node, made);
+    let content = json!({
+        "type": "error", "duration": null, "header": {}, "component": display_name, "field": null, "reason": text,
+        "solution": null, "code": null, "traceback": null,
+    });
+    let block = json!({"title": "Error", "contents": [content], "allow_markdown": true, "media_url": null});
+    // The outer one as Langflow's later messages have it: blocks may stand in blocks.
+    let mut outer = block.clone();
+    for (place, kind) in [("", "group"), ("/contents/0", "error")] {
+        if let Some(Json::Object(part)) = outer.pointer_mut(place) {
+            part.insert("type".to_owned(), kind.into());
+            part.insert("id".to_owned(), Json::Null);
+            for (name, nothing) in [
+                ("duration", Json::Null),
+                ("header", json!({})),
+                ("contents", json!([])),
+            ] {
+                part.entry(name).or_insert(nothing);
+            }
+        }
+    }
+    for (place, block) in [("", outer), ("/data", block)] {
+        if let Some(Json::Object(said)) = said.pointer_mut(place) {
+            said.insert("category".to_owned(), "error".into());
+            said.insert("content_blocks".to_owned(), json!([block]));
+        }
+    }
+    announced(said)
+}
+
 /// A message as it is announced while a run streams: its id stands also beside its text.
 pub fn announced(mut message: Json) -> Json {
     message["id"] = message["data"]["id"].clone();

@@ -5,6 +5,7 @@
 
 mod answer;
 mod message;
+mod vertex;
 
 use std::collections::BTreeSet;
 
@@ -13,8 +14,9 @@ use crate::plan::Plan;
 use crate::request::InputType;
 
 pub(crate) use answer::outputs;
-pub use message::{Made, Streaming, announced, message_id, streaming, user_message};
+pub use message::{Made, Streaming, announced, error_message, message_id, streaming, user_message};
 pub(crate) use message::{all_properties, timestamp};
+pub use vertex::{Vertex, built};
 
 impl Plan {
     /// The nodes whose tokens a chat shows as they come: models and agents that a chat output is connected to.

@@ -302,6 +302,52 @@ async fn agents_hand_on_what_they_found() {
     assert_eq!(ran.text(), said);
 }
 
+fn webhook() -> Draw {
+    Draw::new()
+        .released("Webhook-t001", "Webhook")
+        .released("ParserComponent-t002", "ParserComponent")
+        .released("ChatOutput-t003", "ChatOutput")
+        .set("ParserComponent-t002", "pattern", "got {msg}")
+        .edge(
+            "Webhook-t001",
+            "output_data",
+            "ParserComponent-t002",
+            "input_data",
+        )
+        .edge(
+            "ParserComponent-t002",
+            "parsed_text",
+            "ChatOutput-t003",
+            "input_value",
+        )
+}
+
+#[tokio::test]
+async fn a_webhook_starts_its_flow() {
+    // A chat input beside it never runs: the flow starts at the webhook.
+    let draw = webhook().released("ChatInput-t004", "ChatInput");
+    let plan = plan(&draw);
+    assert_eq!(plan.engine(), EngineKind::Native, "{:?}", plan.unsupported());
+    assert_eq!(plan.webhooks().collect::<Vec<_>>(), ["Webhook-t001"]);
+    for (sent, said) in [
+        ("", "got "),
+        (r#"{"msg": "hi"}"#, "got hi"),
+        (r#"{"x": 1}"#, "got "),
+        ("plain", "got "),
+        // Fields unescape line breaks, which JSON then does not take.
+        (r#"{"msg": "a\nb"}"#, "got "),
+    ] {
+        let mut runner = Runner::new("");
+        runner.request.tweaks = json!({"Webhook-t001": {"data": sent}});
+        let ran = runner.run(&plan).await;
+        assert_eq!(ran.text(), said, "{sent}");
+        assert_eq!(
+            ran.started,
+            ["Webhook-t001", "ParserComponent-t002", "ChatOutput-t003"]
+        );
+    }
+}
+
 #[test]
 fn edited_code_is_not_trusted() {
     let mut draw = router_two_outputs();

@@ -6,6 +6,8 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::api::auth::Read;
+use crate::api::problem::{Code, Problem};
 use crate::app::Shared;
 
 /// The version of Langflow whose API this is: clients compare it with what they need.
@@ -48,6 +50,31 @@ pub(crate) async fn version() -> Json<LangflowVersion> {
         main_version: LANGFLOW,
         package: "Flowfleet",
     })
+}
+
+/// Not available: what a dispatcher logs is the operator's to read.
+#[utoipa::path(
+    get, path = "/logs", tag = "langflow",
+    responses((status = 501, description = "Not available", body = Problem, content_type = "application/problem+json")),
+)]
+pub(crate) async fn logs(Read(_): Read) -> Problem {
+    no_logs()
+}
+
+/// Not available: what a dispatcher logs is the operator's to read.
+#[utoipa::path(
+    get, path = "/logs-stream", tag = "langflow",
+    responses((status = 501, description = "Not available", body = Problem, content_type = "application/problem+json")),
+)]
+pub(crate) async fn logs_stream(Read(_): Read) -> Problem {
+    no_logs()
+}
+
+fn no_logs() -> Problem {
+    Problem::new(
+        Code::NotImplemented,
+        "logs are not given to clients: see GET /v1/runs/{id} and /v1/audit",
+    )
 }
 
 /// Whether the process is alive, as Langflow says it.

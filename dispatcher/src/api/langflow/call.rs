@@ -49,6 +49,14 @@ pub(crate) struct Call {
     pub asked: Value,
 }
 
+/// One thing that is wrong.
+pub(super) fn refused(code: Code, pointer: &str, detail: impl Into<String>) -> Refused {
+    Refused {
+        code,
+        errors: vec![ErrorItem::new(pointer, detail)],
+    }
+}
+
 fn invalid(errors: Vec<ErrorItem>) -> Refused {
     Refused {
         code: Code::Invalid,
@@ -88,7 +96,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Call, Refused> {
 }
 
 impl LangflowRun {
-    fn check(self) -> Result<Call, Refused> {
+    pub(super) fn check(self) -> Result<Call, Refused> {
         let mut errors = Vec::new();
         let asked = serde_json::to_value(&self).unwrap_or_default();
         let input_type = match self.input_type.as_deref() {

@@ -49,6 +49,7 @@ pub(super) fn shown(record: &FlowRecord, mut document: Map<String, Value>, heade
             .filter(|text| !text.is_empty())
             .map(str::to_owned)
     };
+    let webhook = has_webhook(document.get("data").unwrap_or(&Value::Null));
     let tags = document.get("tags").and_then(Value::as_array);
     let tags = tags.into_iter().flatten().filter_map(Value::as_str);
     LangflowFlow {
@@ -69,13 +70,20 @@ pub(super) fn shown(record: &FlowRecord, mut document: Map<String, Value>, heade
         },
         is_component: false,
         updated_at: record.created_at,
-        webhook: false,
+        webhook,
         endpoint_name: record.flow.name.to_string(),
         mcp_enabled: false,
         access_type: "PRIVATE",
         user_id: None,
         folder_id: None,
     }
+}
+
+/// Whether something in the flow gets what is sent to its webhook.
+fn has_webhook(data: &Value) -> bool {
+    let nodes = data.get("nodes").and_then(Value::as_array);
+    let id = |node: &Value| node["id"].as_str().is_some_and(|id| id.contains("Webhook"));
+    nodes.into_iter().flatten().any(id)
 }
 
 /// What is said of a flow by who creates or changes it: an export, or a part of one.

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::document::{LangflowFlow, NAMES, Said, numbered, shown};
+use super::projects::project_id;
 use crate::api::auth::{Caller, Read, Submit};
 use crate::api::body;
 use crate::api::flows::keep;
@@ -26,7 +27,7 @@ use crate::submit::resolve::no_such_flow;
 /// Flows in one answer at most.
 const MOST: usize = 1_000;
 /// Bytes of documents in one answer at most.
-const BYTES: usize = 64 << 20;
+pub(super) const BYTES: usize = 64 << 20;
 
 /// The answer to a deletion.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,7 +37,7 @@ pub(crate) struct LangflowDeleted {
 
 /// The flows, as Langflow lists them.
 ///
-/// All of them, or with `get_all=false` one page. Filters by folder find nothing, since there are no folders.
+/// All of them, or with `get_all=false` one page. All of them are in the one project that there is.
 #[utoipa::path(
     get, path = "/api/v1/flows/", tag = "langflow",
     params(
@@ -46,7 +47,7 @@ pub(crate) struct LangflowDeleted {
         ("header_flows" = Option<bool>, Query, description = "Without data"),
         ("components_only" = Option<bool>, Query, description = "There are none"),
         ("remove_example_flows" = Option<bool>, Query, description = "There are none to remove"),
-        ("folder_id" = Option<Uuid>, Query, description = "There are none"),
+        ("folder_id" = Option<Uuid>, Query, description = "A project: others than the one of the tenant have none"),
     ),
     responses((status = 200, description = "The flows", body = Vec<LangflowFlow>)),
 )]
@@ -68,16 +69,31 @@ pub(crate) async fn list_langflow_flows(
             "pages count from 1 to 1000000 and have 1 to 100 flows".to_owned(),
         ));
     }
-    if components || folder.is_some() {
+    let elsewhere = folder.is_some_and(|folder| folder != project_id(&caller.tenant));
+    if components || elsewhere {
         return Ok(Json(Vec::new()));
     }
     let (skip, take) = match all {
         true => (0, MOST),
         false => ((page as usize - 1).saturating_mul(size as usize), size as usize),
     };
+    Ok(Json(some(&app, &caller.tenant, (skip, take), header).await?))
+}
+
+/// All flows, as far as one answer may have them.
+pub(super) async fn all(app: &App, tenant: &Tenant) -> Result<Vec<LangflowFlow>, Problem> {
+    some(app, tenant, (0, MOST), false).await
+}
+
+async fn some(
+    app: &App,
+    tenant: &Tenant,
+    (skip, take): (usize, usize),
+    header: bool,
+) -> Result<Vec<LangflowFlow>, Problem> {
     let (mut flows, mut bytes) = (Vec::new(), 0);
-    for record in records(&app, &caller.tenant, skip, take).await? {
-        let (document, size) = document(&app, &caller.tenant, &record).await?;
+    for record in records(app, tenant, skip, take).await? {
+        let (document, size) = document(app, tenant, &record).await?;
         bytes += size;
         if bytes > BYTES && !header {
             let detail =
@@ -86,7 +102,7 @@ pub(crate) async fn list_langflow_flows(
         }
         flows.push(shown(&record, document, header));
     }
-    Ok(Json(flows))
+    Ok(flows)
 }
 
 /// The newest versions by name, some left out at the beginning.
@@ -147,6 +163,12 @@ pub(crate) async fn create_langflow_flow(
     body: Body,
 ) -> Result<(StatusCode, Json<LangflowFlow>), Problem> {
     let said = read(&app, &headers, body).await?;
+    let created = create_new(&app, &caller, said).await?;
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// Creates a flow under the id it brings, which nobody may have.
+pub(super) async fn create_new(app: &App, caller: &Caller, said: Said) -> Result<LangflowFlow, Problem> {
     let id = match said.id()? {
         Some(id) if app.store.flow_by_id(&caller.tenant, id).await?.is_some() => {
             let detail =
@@ -156,8 +178,7 @@ pub(crate) async fn create_langflow_flow(
         Some(id) => id,
         None => FlowId::generate(),
     };
-    let created = create(&app, &caller, said, id).await?;
-    Ok((StatusCode::CREATED, Json(created)))
+    create(app, caller, said, id).await
 }
 
 /// Change a flow, as Langflow does: what is given replaces what was, in a new version.
@@ -251,7 +272,12 @@ async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<Said, Proble
     Said(said).check()
 }
 
-async fn create(app: &App, caller: &Caller, said: Said, id: FlowId) -> Result<LangflowFlow, Problem> {
+pub(super) async fn create(
+    app: &App,
+    caller: &Caller,
+    said: Said,
+    id: FlowId,
+) -> Result<LangflowFlow, Problem> {
     let wanted = said.flow_name()?;
     let name = free(app, &caller.tenant, &wanted).await?;
     store(app, caller, &name, said.document(id, &name)).await
@@ -300,14 +326,14 @@ async fn store(
 }
 
 /// The flow with an id or a name.
-async fn find(app: &App, tenant: &Tenant, text: &str) -> Result<FlowRecord, Problem> {
+pub(super) async fn find(app: &App, tenant: &Tenant, text: &str) -> Result<FlowRecord, Problem> {
     let name = app.flows.find(tenant, text).await?;
     let record = app.store.flow(tenant, &name, None).await?;
     record.ok_or_else(|| no_such_flow(text))
 }
 
 /// A flow's document and how many bytes it has.
-async fn document(
+pub(super) async fn document(
     app: &App,
     tenant: &Tenant,
     record: &FlowRecord,

@@ -4,10 +4,17 @@
 //! by a worker. Errors are problem details, whose `detail` is where Langflow's clients look for the reason.
 
 pub(crate) mod about;
+mod archive;
+pub(crate) mod bundle;
 pub(crate) mod call;
 mod document;
+pub(crate) mod files;
 pub(crate) mod flows;
+pub(crate) mod form;
+pub(crate) mod projects;
 pub(crate) mod run;
 mod stream;
+mod submit;
 mod tell;
 pub(crate) mod webhook;
+pub(crate) mod workflows;

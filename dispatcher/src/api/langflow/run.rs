@@ -7,28 +7,25 @@ use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use flowfleet_core::flow::FlowRef;
-use flowfleet_core::port::BlobStore;
-use flowfleet_core::run::{Idempotency, NewRun, RunSettings, RunView};
+use flowfleet_core::run::RunView;
 use flowfleet_core::{RunId, RunState, Tenant};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::call::{self, Call, LangflowRun};
+use super::call::{self, LangflowRun};
 use super::stream;
+use super::submit::{stored, wanted, with_id};
 use super::tell::Teller;
 use crate::api::auth::Submit;
 use crate::api::body;
 use crate::api::limits::Turn;
 use crate::api::problem::{Code, Problem};
 use crate::api::query::Query;
-use crate::api::runs::submit::{idempotency_key, store, trace_context};
+use crate::api::runs::submit::trace_context;
 use crate::api::runs::{get, open};
 use crate::app::{App, Shared};
-use crate::submit::parse::{Start, Wanted, digest};
 use crate::submit::prepare::draft;
-use crate::submit::resolve::Resolved;
 
 /// What a run gave, as Langflow says it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,7 +41,7 @@ pub(crate) struct LangflowAnswer {
 /// Answers when the run has ended, at most after the operator's `limits.wait_s`: a run that goes on beyond that is named
 /// in a 504 and can be read at `/v1/runs/{id}`. With `stream=true` the answer is a stream of lines of JSON, each an event
 /// of Langflow's (`add_message`, `token`, `end`, `error`). A run goes on when its client has left. Headers
-/// `X-LANGFLOW-GLOBAL-VAR-NAME` set variables of the run. A run that fails answers 500, whose `detail` is JSON text with
+/// `X-LANGFLOW-GLOBAL-VAR-NAME` set variables of the run; the answer's `X-Flowfleet-Run` is its id. A run that fails answers 500, whose `detail` is JSON text with
 /// the `message`.
 #[utoipa::path(
     post, path = "/api/v1/run/{flow}", tag = "langflow",
@@ -52,6 +49,7 @@ pub(crate) struct LangflowAnswer {
         ("flow" = String, Path, description = "Its id or its name"),
         ("stream" = Option<bool>, Query, description = "Tell the run as it goes"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key and body answer with the same run"),
+        ("X-Flowfleet-Queue" = Option<String>, Header, description = "The queue the run waits in: `default` when absent"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context, carried to the worker"),
     ),
     request_body = Option<LangflowRun>,
@@ -84,8 +82,7 @@ pub(crate) async fn run_langflow(
     let name = app.flows.find(&caller.tenant, &flow).await?;
     let resolved = app.flows.named(&caller.tenant, &name).await?;
     let streams = asked_to_stream.unwrap_or(call.stream);
-    let key = idempotency_key(&headers)?;
-    let wanted = wanted(call, &resolved, &app, key);
+    let wanted = wanted(call, &resolved, &app, &headers)?;
     let teller = streams.then(|| Teller::new(&resolved, &wanted.request));
     let run = draft(wanted, &resolved, &caller.tenant, trace_context(&headers))?
         .seal(&*app.blob)
@@ -100,7 +97,8 @@ pub(crate) async fn run_langflow(
     turn.release();
     let wait = Duration::from_secs(app.config.limits.wait_s);
     let view = get::wait_for(&app, &caller.tenant, run, wait, listener).await?;
-    Ok(Json(answer(&app, view.ok_or_else(Problem::internal)?).await?).into_response())
+    let answer = answer(&app, view.ok_or_else(Problem::internal)?).await?;
+    Ok(with_id(run, Json(answer).into_response()))
 }
 
 /// Langflow also takes forms; a client of its API sends JSON.
@@ -117,54 +115,21 @@ fn refuse_forms(content_type: Option<&HeaderValue>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn wanted(call: Call, flow: &Resolved, app: &App, key: Option<String>) -> Wanted {
-    let limits = &app.config.limits;
-    let id = flow.id.to_string();
-    let mut request = call.request;
-    request.session_id.get_or_insert_with(|| id.clone());
-    // Two calls are the same only if they set the same variables, too.
-    let asked = json!([flow.version.name.as_str(), call.asked, request.variables]);
-    request.langflow_id = Some(id);
-    let mut settings = RunSettings::default();
-    settings.timeout_s = settings.timeout_s.min(limits.timeout_s as f64);
-    settings.max_attempts = settings.max_attempts.min(limits.max_attempts);
-    Wanted {
-        flow: FlowRef {
-            name: flow.version.name.clone(),
-            version: None,
-        },
-        request,
-        queue: Default::default(),
-        priority: Default::default(),
-        settings,
-        labels: Default::default(),
-        start: Start::Now,
-        expires_in: None,
-        idempotency: key.map(|key| Idempotency {
-            key,
-            digest: digest(&asked),
-        }),
-    }
-}
-
 /// What a run gave, or why it gave nothing.
 pub(super) async fn answer(app: &App, view: RunView) -> Result<LangflowAnswer, Problem> {
     if view.state != RunState::Succeeded {
         return Err(unanswered(&view));
     }
-    let session_id = view.session_id.unwrap_or_default();
-    let outputs = read_outputs(&*app.blob, view.id, view.outputs).await?;
+    let session_id = view.session_id.clone().unwrap_or_default();
+    let outputs = outputs(app, view).await?;
     Ok(LangflowAnswer { session_id, outputs })
 }
 
-async fn read_outputs(
-    blob: &dyn BlobStore,
-    run: RunId,
-    outputs: Option<flowfleet_core::Payload>,
-) -> Result<Value, Problem> {
-    let outputs = open(blob, outputs).await?;
+/// The outputs of a run that gave some.
+pub(super) async fn outputs(app: &App, view: RunView) -> Result<Value, Problem> {
+    let outputs = open(&*app.blob, view.outputs).await?;
     if !outputs.is_array() {
-        tracing::error!(%run, "the outputs are not in Langflow's shape: an older worker executed the run");
+        tracing::error!(run = %view.id, "the outputs are not in Langflow's shape: an older worker executed the run");
         return Err(Problem::internal());
     }
     Ok(outputs)
@@ -194,11 +159,6 @@ pub(super) fn reason(view: &RunView) -> (String, String) {
             (format!("the run was {state}"), format!("run_{state}"))
         }
     }
-}
-
-/// Stores a run, or finds the one of an earlier call with the same idempotency key.
-pub(super) async fn stored(app: &App, run: NewRun) -> Result<RunId, Problem> {
-    Ok(RunId(store(app, run).await?.body.id))
 }
 
 /// A run as it is now.

@@ -15,7 +15,8 @@ use futures::stream;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::run::{answer, reason, stored, view};
+use super::run::{answer, reason, view};
+use super::submit::{stored, with_id};
 use super::tell::{Teller, failed};
 use crate::api::problem::Problem;
 use crate::api::runs::follow::{Followed, Follower};
@@ -58,6 +59,7 @@ pub(super) async fn tell(
         ended: false,
         _listener: listener,
     };
+    let run_id = stream.run;
     let frames = stream::unfold(stream, |mut stream| async move {
         let frames = stream.next().await?;
         Some((Ok::<_, Infallible>(frames), stream))
@@ -68,7 +70,7 @@ pub(super) async fn tell(
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(with_id(run_id, response))
 }
 
 async fn follow(app: &App, tenant: &Tenant, run: RunId) -> Follower {

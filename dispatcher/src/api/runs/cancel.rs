@@ -177,7 +177,7 @@ pub(crate) async fn cancel_runs(
 }
 
 /// Cancels one run and tells whoever listens: its worker, or those who follow it.
-async fn cancel(app: &App, tenant: &Tenant, id: RunId) -> Result<CancelOutcome, Problem> {
+pub(crate) async fn cancel(app: &App, tenant: &Tenant, id: RunId) -> Result<CancelOutcome, Problem> {
     let outcome = app.store.cancel(tenant, id).await?;
     // The bus is a hint: the heartbeat of the worker and the next look of a follower find out by themselves.
     let told = match &outcome {
