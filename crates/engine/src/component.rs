@@ -19,6 +19,8 @@ use crate::value::Value;
 pub enum Kind {
     ChatInput,
     ChatOutput,
+    /// The one of before lfx 1.12.4, which prints a table that it is given as it is.
+    EarlyChatOutput,
     TextInput,
     TextOutput,
     /// `Prompt` and `Prompt Template`: f-string style or mustache.
@@ -48,11 +50,15 @@ impl Kind {
         matches!(self, Self::Agent | Self::TimedAgent)
     }
 
+    pub(crate) fn is_chat_output(self) -> bool {
+        matches!(self, Self::ChatOutput | Self::EarlyChatOutput)
+    }
+
     /// As metrics call it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ChatInput => "ChatInput",
-            Self::ChatOutput => "ChatOutput",
+            Self::ChatOutput | Self::EarlyChatOutput => "ChatOutput",
             Self::TextInput => "TextInput",
             Self::TextOutput => "TextOutput",
             Self::Prompt => "Prompt",

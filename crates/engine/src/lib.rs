@@ -7,6 +7,7 @@
 //! Left to others: storing flows and runs, leases, retries of whole runs, and the Python host for components
 //! without a native implementation.
 
+pub mod catalogue;
 mod compile;
 mod component;
 mod components;

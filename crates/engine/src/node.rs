@@ -301,7 +301,7 @@ fn by_module_path(path: &str) -> Option<Kind> {
 /// The outputs whose values a native component gives. A model's `model_output` is a Python object: not among them.
 pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::ChatInput | Kind::ChatOutput => &["message"],
+        Kind::ChatInput | Kind::ChatOutput | Kind::EarlyChatOutput => &["message"],
         Kind::TextInput | Kind::TextOutput => &["text"],
         Kind::Prompt => &["prompt"],
         Kind::LanguageModel | Kind::OpenAiModel => &["text_output"],

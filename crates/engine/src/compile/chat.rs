@@ -28,7 +28,7 @@ pub(super) fn refusal(kind: Kind, node: &Node, fed: &dyn Fn(&str) -> bool) -> Op
 
 /// Settles, when all else of the plan stands, who takes part in a conversation.
 pub(super) fn settle(plan: &mut Plan, start: Option<NodeIdx>) {
-    let is_output = |node: &Node| node.kind == Ok(Kind::ChatOutput);
+    let is_output = |node: &Node| node.kind.as_ref().is_ok_and(|kind| kind.is_chat_output());
     let outputs: Vec<bool> = plan.nodes.iter().map(is_output).collect();
     let many = outputs.iter().filter(|is| **is).count() > 1;
     for index in 0..plan.nodes.len() {
@@ -49,7 +49,9 @@ pub(super) fn settle(plan: &mut Plan, start: Option<NodeIdx>) {
 fn talks(node: &Node) -> Talks {
     match node.kind {
         Ok(Kind::MessageHistory) => Talks::Always,
-        Ok(Kind::ChatInput | Kind::ChatOutput | Kind::Agent | Kind::TimedAgent) => Talks::WhenAsked,
+        Ok(Kind::ChatInput | Kind::ChatOutput | Kind::EarlyChatOutput | Kind::Agent | Kind::TimedAgent) => {
+            Talks::WhenAsked
+        }
         // Whatever it is, Python has a memory for it.
         Err(_) => Talks::WhenAsked,
         Ok(_) => Talks::Never,

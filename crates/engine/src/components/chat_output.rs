@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::conversation::{blocks_with_text, keep};
 use super::convert::to_text;
 use super::{params, properties, wants};
-use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput, Param};
+use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput, Param};
 use crate::value::{Message, Value};
 
 pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
@@ -23,7 +23,10 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
             ));
         }
         Some(Param::Field(value)) => (to_text(&Value::Json(value.clone()), clean)?, None),
-        Some(Param::Edge(value)) => (to_text(value, clean)?, Some(value)),
+        Some(Param::Edge(value)) => (
+            to_text(value, clean && call.kind != Kind::EarlyChatOutput)?,
+            Some(value),
+        ),
         Some(Param::Edges(values)) => {
             let texts: Result<Vec<String>, NodeError> =
                 values.iter().map(|value| to_text(value, clean)).collect();

@@ -38,7 +38,7 @@ use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput};
 use crate::plan::NodeInfo;
 use crate::value::{Message, Value};
 
-pub(crate) use tool::{TOOLSET, is_tool};
+pub(crate) use tool::{TOOLSET, is_tool, names as tools_of};
 
 /// Runs one node once.
 pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
@@ -49,7 +49,7 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
     }
     match call.kind {
         Kind::ChatInput => chat_input::run(call, ctx).await,
-        Kind::ChatOutput => chat_output::run(call, ctx).await,
+        Kind::ChatOutput | Kind::EarlyChatOutput => chat_output::run(call, ctx).await,
         Kind::TextInput => text_input::run(call),
         Kind::TextOutput => text_output::run(call),
         Kind::Prompt => prompt::run(call),

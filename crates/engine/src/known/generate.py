@@ -53,6 +53,9 @@ KINDS = {
 VARIANTS = {
     # {current_date} is a time, to the second.
     "14306d4a9373": "TimedAgent",
+    # A table that is the only input is not cleaned.
+    "8c87e536cca4": "EarlyChatOutput",
+    "84009527d08c": "EarlyChatOutput",
 }
 
 # First release that is looked at: Langflow 1.8.
@@ -87,9 +90,9 @@ LEFT_OUT = {
 
 # Differences that were seen and found not to matter, for the next reader:
 # - ChatInput 7a26c54d89ed: does not check where files lie. Files are references here and not opened.
-# - ChatOutput 8c87e536cca4, 84009527d08c: older ones set no token usage and do not clean a table that is the only
-#   input. No native component makes a table yet, so none can arrive; look again when one does.
-# - Parser 3cda25c3f7b5, cda7b997a730: refuse a list of data and fail on a table in Stringify. Same as above.
+# - ChatOutput 8c87e536cca4, 84009527d08c: older ones set no token usage.
+# - Parser 3cda25c3f7b5, cda7b997a730: refuse a list of data and fail on a table in Stringify. Here both give text.
+# - URLComponent before lfx 1.13: no limits on the size of pages.
 # - Prompt 17f7347639ab, 5b3e6730923e: only logging, and whether a field that no template names is shown.
 # - LanguageModel: only what the editor shows, defaults of other providers, and the override fields, which the exports
 #   of older versions do not have.

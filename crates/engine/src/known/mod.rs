@@ -26,6 +26,7 @@ fn kind_named(name: &str) -> Option<Kind> {
     Some(match name {
         "ChatInput" => Kind::ChatInput,
         "ChatOutput" => Kind::ChatOutput,
+        "EarlyChatOutput" => Kind::EarlyChatOutput,
         "TextInput" => Kind::TextInput,
         "TextOutput" => Kind::TextOutput,
         "Prompt" => Kind::Prompt,
@@ -43,6 +44,14 @@ fn kind_named(name: &str) -> Option<Kind> {
         "MessageHistory" => Kind::MessageHistory,
         "MemoryBase" => Kind::MemoryBase,
         _ => return None,
+    })
+}
+
+/// Where each known version was found: releases, from the oldest on.
+pub(crate) fn releases() -> impl Iterator<Item = (Kind, &'static str)> {
+    LIST.lines().filter_map(|line| {
+        let (_, kind) = entry(line)?;
+        Some((kind, line.split('\t').nth(3)?))
     })
 }
 
@@ -81,7 +90,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 18, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 19, "a kind without any code: {kinds:?}");
     }
 
     #[test]

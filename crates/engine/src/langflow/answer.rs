@@ -38,7 +38,7 @@ pub(super) struct Part {
 
 pub(super) fn parts(plan: &Plan, node: NodeIdx, output: &NodeOutput, made: &Made<'_>) -> Part {
     let found = &plan.nodes[node];
-    let is_chat = matches!(found.kind, Ok(Kind::ChatInput | Kind::ChatOutput));
+    let is_chat = matches!(found.kind, Ok(kind) if kind == Kind::ChatInput || kind.is_chat_output());
     let usage = (!found.is_output && !output.usage.is_zero()).then(|| {
         json!({
             "input_tokens": output.usage.input_tokens,

@@ -21,7 +21,12 @@ pub use vertex::{Vertex, built};
 impl Plan {
     /// The nodes whose tokens a chat shows as they come: models and agents that a chat output is connected to.
     pub fn streams(&self) -> Vec<Streaming> {
-        let to_chat = |edge: &&crate::edge::Edge| self.nodes[edge.target].kind == Ok(Kind::ChatOutput);
+        let to_chat = |edge: &&crate::edge::Edge| {
+            self.nodes[edge.target]
+                .kind
+                .as_ref()
+                .is_ok_and(|kind| kind.is_chat_output())
+        };
         let sources: BTreeSet<usize> = self
             .edges
             .iter()

@@ -22,6 +22,11 @@ pub(crate) fn is_tool(kind: Kind) -> bool {
     !offers(kind).is_empty()
 }
 
+/// What the tools of a kind are called.
+pub(crate) fn names(kind: Kind) -> impl Iterator<Item = &'static str> {
+    offers(kind).iter().map(|offer| offer.name)
+}
+
 /// One tool of an agent.
 #[derive(Debug, Clone)]
 pub(super) struct Tool {

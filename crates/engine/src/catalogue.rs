@@ -1,0 +1,192 @@
+//! What runs natively and how it differs from Langflow: the page `docs/components.md`.
+//!
+//! The page is made from this and from the list of known code, so that it names every component there is.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::component::Kind;
+use crate::components::tools_of;
+use crate::known;
+
+/// What a user is told of a component.
+struct Entry {
+    /// As Langflow's editor calls it.
+    title: &'static str,
+    native: &'static str,
+    differs: &'static [&'static str],
+}
+
+const fn same(title: &'static str, native: &'static str) -> Entry {
+    Entry {
+        title,
+        native,
+        differs: &[],
+    }
+}
+
+fn entry(kind: Kind) -> Entry {
+    match kind {
+        Kind::ChatInput => same(
+            "Chat Input",
+            "all of it; messages are kept where the run is part of a conversation",
+        ),
+        Kind::ChatOutput => same(
+            "Chat Output",
+            "messages, data, tables (as Markdown), lists of them",
+        ),
+        Kind::EarlyChatOutput => same(
+            "Chat Output",
+            "the same; a table that is the only input is not cleaned",
+        ),
+        Kind::TextInput => same("Text Input", "all of it"),
+        Kind::TextOutput => same("Text Output", "all of it"),
+        Kind::Prompt => same(
+            "Prompt Template",
+            "f-string style and mustache with plain variables",
+        ),
+        Kind::LanguageModel => Entry {
+            title: "Language Model",
+            native: "OpenAI and servers that speak its API",
+            differs: &[
+                "Always streams, so that a run's tokens can be followed; Langflow does when its caller does.",
+            ],
+        },
+        Kind::OpenAiModel => Entry {
+            title: "OpenAI",
+            native: "chat models, JSON mode, temperature, seed, limits",
+            differs: &[
+                "Always streams.",
+                "Other words for errors of the model server, with a stable code.",
+            ],
+        },
+        Kind::Parser => Entry {
+            title: "Parser",
+            native: "templates and Stringify over messages, data, lists and tables",
+            differs: &[
+                "Before lfx 1.11 Langflow fails on a list of data, and on a table in Stringify; here both give text.",
+            ],
+        },
+        Kind::ConditionalRouter => Entry {
+            title: "If-Else",
+            native: "all operators",
+            differs: &["Regular expressions with look-around are refused."],
+        },
+        Kind::Agent => Entry {
+            title: "Agent",
+            native: "OpenAI and servers that speak its API; tools side by side, current date and calculator, limits, \
+                     streaming, chat memory",
+            differs: &[
+                "Other providers, files in messages and tools that ask for approval need Python.",
+                "Tools are told to the model in the order of the flow's edges; Langflow's order is chance.",
+            ],
+        },
+        Kind::TimedAgent => same("Agent", "the same; `{current_date}` is a time, to the second"),
+        Kind::Calculator => same(
+            "Calculator",
+            "Python's expressions of numbers, with the same errors",
+        ),
+        Kind::CurrentDate => same("Current Date", "all time zones"),
+        Kind::Webhook => same("Webhook", "the body as data, as the start of a flow"),
+        Kind::Url => Entry {
+            title: "URL",
+            native: "text and HTML of pages, links to any depth, redirects, headers; lxml's reading of bad HTML",
+            differs: &[
+                "Pages as Markdown are refused.",
+                "Private, loopback, reserved and metadata addresses are refused unless `FLOWFLEET_FETCH_HOSTS` names the \
+                 host; the refusal is worded otherwise.",
+                "At most 1,000 pages of 10 MiB and 100 MiB in all, also for releases without these limits; bodies are \
+                 asked for uncompressed.",
+                "Other words for failed connections.",
+            ],
+        },
+        Kind::WebSearch => Entry {
+            title: "Web Search",
+            native: "DuckDuckGo's pages, Google News, RSS",
+            differs: &[
+                "Pages of results and articles are fetched with the guard of URL.",
+                "A feed without any item is told to a model without its columns.",
+                "Other words for failed connections.",
+            ],
+        },
+        Kind::MessageHistory => Entry {
+            title: "Message History",
+            native: "reading and storing messages of the flow's conversations",
+            differs: &[
+                "External memories need Python.",
+                "Other flows' messages are out of reach.",
+            ],
+        },
+        Kind::MemoryBase => Entry {
+            title: "Memory Base",
+            native: "as far as none is selected",
+            differs: &["A memory base lies in Langflow's own database: a flow that selects one is refused."],
+        },
+    }
+}
+
+/// The page.
+pub fn page() -> String {
+    let mut page = "# Components that run natively\n\n\
+        Made from the code (`FLOWFLEET_UPDATE_DOCS=1 cargo test -p flowfleet-engine catalogue`); do not edit.\n\n\
+        A node runs natively if the sha256 of its code is that of a listed release, byte for byte. A flow with any other \
+        node, such as an edited one, runs whole in the [Python host](python.md), or is refused by name where there is \
+        none. What was compared with lfx, and how, is in `tests/compat` (starter flows, request by request), \
+        `crates/engine/tests` and `crates/engine/src/known/generate.py` (which releases were left out, and why).\n\n\
+        Of every component: errors carry a stable `code`, and where Langflow would run without an end or a limit there \
+        is one, with an error that says so.\n\n\
+        | component | natively | releases | as a tool |\n|---|---|---|---|\n"
+        .to_owned();
+    let mut differences = String::new();
+    for (kind, releases) in releases() {
+        let Entry {
+            title,
+            native,
+            differs,
+        } = entry(kind);
+        let tools: Vec<String> = tools_of(kind).map(|tool| format!("`{tool}`")).collect();
+        let tools = if tools.is_empty() {
+            "-".to_owned()
+        } else {
+            tools.join(", ")
+        };
+        let releases = releases.join("; ");
+        // Writing to a string cannot fail.
+        drop(writeln!(page, "| {title} | {native} | {releases} | {tools} |"));
+        if !differs.is_empty() {
+            drop(writeln!(differences, "- **{title}**"));
+            for difference in differs {
+                drop(writeln!(differences, "  - {difference}"));
+            }
+        }
+    }
+    page.push_str("\n## How they differ\n\n");
+    page.push_str(&differences);
+    page
+}
+
+fn releases() -> BTreeMap<Kind, Vec<&'static str>> {
+    let mut releases: BTreeMap<Kind, Vec<&'static str>> = BTreeMap::new();
+    for (kind, where_found) in known::releases() {
+        releases.entry(kind).or_default().push(where_found);
+    }
+    releases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/components.md");
+        if std::env::var_os("FLOWFLEET_UPDATE_DOCS").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        let found = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            found == page(),
+            "{path} is not what the code says: FLOWFLEET_UPDATE_DOCS=1 cargo test -p flowfleet-engine catalogue"
+        );
+    }
+}
