@@ -63,6 +63,9 @@ pub(crate) fn router(app: Shared) -> anyhow::Result<Router> {
             langflow::flows::delete_langflow_flow
         ))
         .routes(routes!(langflow::webhook::call_webhook))
+        .routes(routes!(langflow::monitor::list_messages))
+        .routes(routes!(langflow::monitor::list_sessions))
+        .routes(routes!(langflow::monitor::forget_session))
         .routes(routes!(langflow::about::version))
         .routes(routes!(langflow::about::health))
         .routes(routes!(langflow::about::health_check))

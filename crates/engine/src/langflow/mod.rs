@@ -13,8 +13,9 @@ use crate::plan::Plan;
 use crate::request::InputType;
 
 pub(crate) use answer::outputs;
-pub use message::{Made, Streaming, announced, message_id, streaming, user_message};
-pub(crate) use message::{all_properties, timestamp};
+pub use message::{
+    Made, Streaming, all_properties, announced, message_id, streaming, timestamp, user_message,
+};
 
 impl Plan {
     /// The nodes whose tokens a chat shows as they come: models and agents that a chat output is connected to.

@@ -7,6 +7,7 @@ pub(crate) mod about;
 pub(crate) mod call;
 mod document;
 pub(crate) mod flows;
+pub(crate) mod monitor;
 pub(crate) mod run;
 mod stream;
 mod tell;
