@@ -41,6 +41,8 @@ pub struct Config {
     pub lifecycle: String,
     /// How this machine is called; by default its host name.
     pub name: Option<String>,
+    /// Flows that need Python.
+    pub python: flowfleet_python::Settings,
 }
 
 impl Default for Config {
@@ -62,6 +64,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             lifecycle: "local".to_owned(),
             name: None,
+            python: flowfleet_python::Settings::default(),
         }
     }
 }
@@ -78,6 +81,8 @@ pub enum BadConfig {
     },
     #[error("lifecycle {0:?} is not known: use local, spot, on_demand or fargate")]
     Lifecycle(String),
+    #[error(transparent)]
+    Python(#[from] flowfleet_python::BadSettings),
     #[error("queues must name at least one queue")]
     NoQueue,
     #[error("queues: {0}")]
@@ -87,7 +92,7 @@ pub enum BadConfig {
     #[error(
         "capabilities: python is not a name to give: it is announced by the host for Python once that works"
     )]
-    Python,
+    NamesPython,
 }
 
 impl Config {
@@ -121,7 +126,7 @@ impl Config {
         for name in &self.capabilities {
             let capability: Capability = name.parse().map_err(BadConfig::Capability)?;
             if capability == Capability::python() {
-                return Err(BadConfig::Python);
+                return Err(BadConfig::NamesPython);
             }
         }
         range(
@@ -141,6 +146,7 @@ impl Config {
         if !["local", "spot", "on_demand", "fargate"].contains(&self.lifecycle.as_str()) {
             return Err(BadConfig::Lifecycle(self.lifecycle.clone()));
         }
+        self.python.check()?;
         self.queue_names().map(drop)
     }
 
@@ -365,7 +371,15 @@ mod tests {
         assert_eq!(config, Config::default());
         let text = std::fs::read_to_string(&path).unwrap();
         let keys = serde_json::to_value(Config::default()).unwrap();
-        for key in keys.as_object().unwrap().keys() {
+        let python = keys["python"].as_object().unwrap().keys();
+        assert!(text.contains("\n[python]\n"));
+        for key in keys
+            .as_object()
+            .unwrap()
+            .keys()
+            .chain(python)
+            .filter(|key| *key != "python")
+        {
             let shown = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
             assert!(text.lines().any(shown), "{key} is not explained");
         }

@@ -56,6 +56,8 @@ pub struct Deps {
     pub bus: Arc<dyn Bus>,
     pub blob: Arc<dyn BlobStore>,
     pub services: flowfleet_engine::Services,
+    /// Runs flows that the native engine must not stand in for.
+    pub python: Option<flowfleet_python::Host>,
     pub readiness: Readiness,
 }
 
@@ -132,6 +134,9 @@ impl Worker {
         background.spawn(heartbeat::run(Arc::clone(&inner), ending.clone()));
         background.spawn(heartbeat::lapse(Arc::clone(&inner), ending.clone()));
         background.spawn(presence::run(Arc::clone(&inner), ending.clone()));
+        if let Some(host) = &inner.deps.python {
+            background.spawn(inner.abilities.clone().follow(host.states(), ending.clone()));
+        }
         let mut foreground = JoinSet::new();
         foreground.spawn(intake::run(Arc::clone(&inner)));
 

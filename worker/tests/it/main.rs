@@ -9,6 +9,7 @@ mod faulty;
 mod flows;
 mod leases;
 mod program;
+mod python;
 mod rig;
 mod routing;
 mod running;

@@ -34,6 +34,8 @@ pub(crate) struct Rig {
     pub(crate) mock: mock::Handle,
     pub(crate) relay: Relay,
     pub(crate) tenant: Tenant,
+    /// Of workers that are started from now on.
+    pub(crate) python: Option<flowfleet_python::Host>,
     pool: QueueName,
     environment: BTreeMap<String, String>,
     _dir: tempfile::TempDir,
@@ -149,6 +151,7 @@ impl Rig {
             mock,
             relay,
             tenant: Tenant::try_from("default".to_owned()).unwrap(),
+            python: None,
             pool: backends.pool.parse().unwrap(),
             environment,
             _dir: dir,
@@ -257,6 +260,7 @@ impl Rig {
                 bus: self.bus.clone(),
                 blob: self.blob.clone(),
                 services,
+                python: self.python.clone(),
                 readiness: readiness.clone(),
             },
         );

@@ -220,6 +220,35 @@ pub(super) async fn model() -> Found {
     }
 }
 
+/// Looks, without loading lfx: that takes many seconds.
+pub(super) async fn python(settings: &flowfleet_python::Settings) -> Found {
+    match flowfleet_python::check(&settings.venv()).await {
+        Ok(found) => {
+            let on = if settings.enabled {
+                ""
+            } else {
+                "; not enabled here"
+            };
+            let openai = if found.openai {
+                ""
+            } else {
+                ", without a client for OpenAI"
+            };
+            Ok(format!(
+                "lfx {} on Python {}{openai}{on}",
+                found.lfx, found.python
+            ))
+        }
+        Err(_) if !settings.enabled => {
+            Ok("not installed, not enabled: flows run natively or not at all".to_owned())
+        }
+        Err(error) => Err(broken(
+            error,
+            "flowfleet python install, then flowfleet python check",
+        )),
+    }
+}
+
 fn root(error: &dyn std::error::Error) -> String {
     let mut deepest = error;
     while let Some(source) = deepest.source() {
