@@ -10,6 +10,7 @@ mod flows;
 mod harness;
 mod langflow;
 mod langflow_flows;
+mod monitor;
 mod program;
 mod routes;
 mod routing;

@@ -58,7 +58,8 @@ fn talks(node: &Node) -> Talks {
     }
 }
 
-/// A chat input is a layer of its own in Langflow: whoever reads the conversation reads what it says.
+/// Whoever reads the conversation reads what the chat input says. In Langflow the two may start together, and it is
+/// chance whether the question of a turn is among what its Message History gives; here it always is.
 fn listen_after(plan: &mut Plan, start: Option<NodeIdx>) {
     let Some(start) = start.filter(|start| plan.nodes[*start].kind == Ok(Kind::ChatInput)) else {
         return;

@@ -161,7 +161,7 @@ pub(super) fn written(message: &Message, node: &str, made: &Made<'_>) -> Json {
 }
 
 /// All properties that Langflow's messages have, with those that are known.
-pub(crate) fn all_properties(known: Option<&Json>) -> Json {
+pub fn all_properties(known: Option<&Json>) -> Json {
     let mut all = json!({
         "text_color": null,
         "background_color": null,
@@ -187,7 +187,7 @@ pub(crate) fn all_properties(known: Option<&Json>) -> Json {
 }
 
 /// As Langflow writes times, in UTC.
-pub(crate) fn timestamp(at: Timestamp) -> String {
+pub fn timestamp(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S.%6f UTC").to_string()
 }
 

@@ -14,8 +14,9 @@ use crate::plan::Plan;
 use crate::request::InputType;
 
 pub(crate) use answer::outputs;
-pub use message::{Made, Streaming, announced, error_message, message_id, streaming, user_message};
-pub(crate) use message::{all_properties, timestamp};
+pub use message::{
+    Made, Streaming, all_properties, announced, error_message, message_id, streaming, timestamp, user_message,
+};
 pub use vertex::{Vertex, built};
 
 impl Plan {

@@ -12,6 +12,7 @@ pub(crate) mod files;
 pub(crate) mod flows;
 pub(crate) mod form;
 pub(crate) mod projects;
+pub(crate) mod monitor;
 pub(crate) mod run;
 mod stream;
 mod submit;
