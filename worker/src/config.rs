@@ -28,6 +28,8 @@ pub struct Config {
     pub lease_s: f64,
     /// How long a drain lets runs finish before it hands them back, in seconds.
     pub drain_s: f64,
+    /// Messages that a session of a flow remembers at least; older ones are forgotten.
+    pub session_messages: u32,
     /// Where health and metrics are served; port 0 picks one.
     pub admin_listen: SocketAddr,
     /// Which lines are logged, such as `info` or `info,flowfleet_worker=debug`.
@@ -53,6 +55,7 @@ impl Default for Config {
             slots: 64,
             lease_s: 30.0,
             drain_s: 25.0,
+            session_messages: 10_000,
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 7701)),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
@@ -110,6 +113,13 @@ impl Config {
             "0.2",
             "3600",
             self.lease_s.to_string(),
+        )?;
+        range(
+            "session_messages",
+            (1..=1_000_000).contains(&self.session_messages),
+            "1",
+            "1000000",
+            self.session_messages.to_string(),
         )?;
         range(
             "drain_s",
@@ -311,6 +321,7 @@ mod tests {
             (with(|c| c.lease_s = 0.0), "lease_s must be"),
             (with(|c| c.lease_s = f64::NAN), "lease_s must be"),
             (with(|c| c.drain_s = -1.0), "drain_s must be"),
+            (with(|c| c.session_messages = 0), "session_messages must be"),
             (
                 with(|c| c.lifecycle = "cheap".into()),
                 "lifecycle \"cheap\" is not known",

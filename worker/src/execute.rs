@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use flowfleet_core::clock::seconds_between;
 use flowfleet_core::run::{ClaimedRun, RunInput, Usage};
 use flowfleet_core::{Payload, PortError, TraceContext};
-use flowfleet_engine::{NodeOutput, Outcome, Request};
-use flowfleet_python::{NoMemory, Work};
+use flowfleet_engine::{NodeOutput, Outcome, Plan, Request, Services};
+use flowfleet_python::Work;
 use flowfleet_runtime::backoff::Backoff;
 use flowfleet_runtime::{payload, trace};
 use futures::FutureExt as _;
@@ -23,6 +23,7 @@ use tracing::Instrument as _;
 use crate::Inner;
 use crate::held::{HeldRun, Stop};
 use crate::journal::Written;
+use crate::memory::RunMemory;
 use crate::outcome::{self, Leavings, Verdict};
 use crate::plans::{Kept, NoPlan};
 use crate::progress::{Reporter, Reports, until_there};
@@ -237,7 +238,8 @@ async fn drive(
     let cancel = CancellationToken::new();
     let _cancelled = cancel.clone().drop_guard();
     let run_id = run.lease.run.to_string();
-    let (plan, services) = (&plan.plan, &inner.deps.services);
+    let conversation = conversation(inner, run, &plan.plan, request);
+    let (plan, services) = (&plan.plan, conversation.as_ref().unwrap_or(&inner.deps.services));
     let flow = flowfleet_engine::execute(plan, request, resume, &run_id, services, reporter, cancel);
     noted(inner, reports, flow).await
 }
@@ -258,14 +260,14 @@ impl InPython<'_> {
         reports: &mut Reports,
         reporter: Reporter,
     ) -> Result<Outcome, flowfleet_engine::RunError> {
+        let conversation = conversation(inner, run, &plan.plan, request);
         let work = Work {
             plan: &plan.plan,
             document: self.document,
             request,
             run_id: &run.lease.run.to_string(),
             realm: run.tenant.as_str(),
-            services: &inner.deps.services,
-            memory: &NoMemory,
+            services: conversation.as_ref().unwrap_or(&inner.deps.services),
         };
         // Dropping the execution cancels it.
         let flow = self.host.execute(work, reporter, CancellationToken::new());
@@ -285,6 +287,20 @@ async fn noted<T>(inner: &Inner, reports: &mut Reports, flow: impl Future<Output
             () = reports.next() => reports.note(inner).await,
         }
     }
+}
+
+/// The services of a run that is part of a conversation. The others have the worker's own, and touch no memory.
+fn conversation(inner: &Inner, run: &ClaimedRun, plan: &Plan, request: &Request) -> Option<Services> {
+    // Langflow's API always has a session: the flow's, if the caller names none.
+    let named = run.session_id.is_some() || request.langflow_id.is_some();
+    plan.converses(named).then(|| Services {
+        memory: Some(RunMemory::of(
+            Arc::clone(&inner.deps.store),
+            run,
+            inner.config.session_messages,
+        )),
+        ..inner.deps.services.clone()
+    })
 }
 
 async fn sealed(inner: &Inner, run: &ClaimedRun, outcome: Outcome) -> Verdict {

@@ -20,6 +20,7 @@ mod held;
 mod intake;
 mod journal;
 mod live;
+mod memory;
 pub mod metrics;
 mod outcome;
 mod plans;

@@ -5,6 +5,7 @@
 //! reads a clock or draws a random number: time and randomness are arguments, so each decision can be tested
 //! as a table and simulated.
 
+pub mod chat;
 pub mod clock;
 pub mod error;
 pub mod event;

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Http, ModelSettings};
+use crate::memory::{Memory, Voices};
+use crate::model::ModelSettings;
+use crate::outbound::{Http, OutboundSettings};
 use crate::plan::NodeInfo;
 use crate::run::{Clock, Environment, Progress};
 use crate::value::Value;
@@ -31,6 +33,12 @@ pub enum Kind {
     TimedAgent,
     Calculator,
     CurrentDate,
+    /// Fetches pages.
+    Url,
+    WebSearch,
+    /// `Memory`: reads and keeps messages of conversations.
+    MessageHistory,
+    MemoryBase,
 }
 
 impl Kind {
@@ -54,6 +62,10 @@ impl Kind {
             Self::Agent | Self::TimedAgent => "Agent",
             Self::Calculator => "Calculator",
             Self::CurrentDate => "CurrentDate",
+            Self::Url => "Url",
+            Self::WebSearch => "WebSearch",
+            Self::MessageHistory => "MessageHistory",
+            Self::MemoryBase => "MemoryBase",
         }
     }
 }
@@ -119,6 +131,15 @@ impl Params {
     }
 }
 
+/// Where a node stands in a chat.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct NearChat {
+    /// It is a neighbour of a chat output, so what it says is shown there.
+    pub output: bool,
+    /// It is one of several chat outputs.
+    pub one_of_many: bool,
+}
+
 /// One execution of one node.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeCall {
@@ -129,6 +150,7 @@ pub(crate) struct NodeCall {
     pub params: Params,
     /// Names of the outputs to compute: those on a connected edge, or all when none is connected.
     pub wanted: Arc<[String]>,
+    pub near_chat: NearChat,
     /// Of an agent: calls of the nodes in tool mode that are connected to it.
     pub tools: Vec<Self>,
 }
@@ -199,6 +221,10 @@ pub(crate) struct RunContext {
     pub environment: Environment,
     pub clock: Clock,
     pub model: Arc<ModelSettings>,
+    pub outbound: Arc<OutboundSettings>,
+    /// `None`: this run is not part of a conversation.
+    pub memory: Option<Arc<dyn Memory>>,
+    pub voices: Arc<Voices>,
     pub on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub cancel: CancellationToken,
 }
@@ -255,6 +281,10 @@ mod tests {
             Kind::Agent,
             Kind::Calculator,
             Kind::CurrentDate,
+            Kind::Url,
+            Kind::WebSearch,
+            Kind::MessageHistory,
+            Kind::MemoryBase,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

@@ -19,7 +19,8 @@ use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
 use crate::component::Kind;
-use crate::model::{Http, ModelSettings};
+use crate::model::ModelSettings;
+use crate::outbound::{Http, OutboundSettings};
 use crate::problem::{MAX_PROBLEMS, Problem};
 use crate::{NodeOutput, Outcome, Plan, Progress, Request, RunError, Services, execute};
 
@@ -61,10 +62,12 @@ fn run(
     resume: BTreeMap<String, NodeOutput>,
 ) -> (Result<Outcome, RunError>, BTreeMap<String, NodeOutput>) {
     static SERVICES: LazyLock<Services> = LazyLock::new(|| Services {
+        memory: None,
         http: Http::new().unwrap_or_else(|error| panic!("{error}")),
         environment: Arc::new(|_: &str| None),
         clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),
         model: Arc::new(ModelSettings::default()),
+        outbound: Arc::new(OutboundSettings::default()),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use metrics::Histogram;
 use serde_json::Value as Json;
 
-use crate::component::Kind;
+use crate::component::{Kind, NearChat};
 use crate::components;
 use crate::document::{Object, RawNode};
 use crate::known;
@@ -63,6 +63,8 @@ pub(crate) struct Node {
     pub(crate) is_input: bool,
     pub(crate) is_output: bool,
     pub(crate) tool_mode: bool,
+    /// Known when the edges are.
+    pub(crate) near_chat: NearChat,
     pub(crate) pointer: String,
     /// Where it stands in the document: the order of outputs, and which of two equal names a tweak means.
     pub(crate) position: usize,
@@ -119,6 +121,7 @@ impl Node {
             is_input,
             is_output,
             tool_mode,
+            near_chat: NearChat::default(),
             position,
         }
     }
@@ -266,6 +269,8 @@ fn by_registry_name(name: &str) -> Option<Kind> {
         "Agent" => Kind::Agent,
         "CalculatorComponent" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
+        "Memory" => Kind::MessageHistory,
+        "MemoryBase" => Kind::MemoryBase,
         _ => return None,
     })
 }
@@ -285,6 +290,8 @@ fn by_module_path(path: &str) -> Option<Kind> {
         "AgentComponent" => Kind::Agent,
         "CalculatorComponent" => Kind::Calculator,
         "CurrentDateComponent" => Kind::CurrentDate,
+        "MemoryComponent" => Kind::MessageHistory,
+        "MemoryBaseComponent" => Kind::MemoryBase,
         _ => return None,
     })
 }
@@ -301,5 +308,9 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::Agent | Kind::TimedAgent => &["response"],
         Kind::Calculator => &["result"],
         Kind::CurrentDate => &["current_date"],
+        Kind::Url => &["page_results", "raw_results"],
+        Kind::WebSearch => &["results"],
+        Kind::MessageHistory => components::message_history::outputs(),
+        Kind::MemoryBase => &[components::memory_base::OUTPUT],
     }
 }

@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::component::{NodeError, NodeOutput, Usage};
-use crate::model::{Http, InvalidSettings, ModelSettings};
+use crate::memory::Memory;
+use crate::model::ModelSettings;
+use crate::outbound::{Http, OutboundSettings};
 use crate::plan::{NodeInfo, Unsupported};
 use crate::request::RequestError;
+use crate::settings::InvalidSettings;
 
 /// Where credentials and variables come from when the request has none.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -27,6 +30,10 @@ pub struct Services {
     pub clock: Clock,
     /// The operator's: a run's variables do not change it.
     pub model: Arc<ModelSettings>,
+    /// The operator's as well.
+    pub outbound: Arc<OutboundSettings>,
+    /// Of the conversation that a run is part of; `None` if it is part of none.
+    pub memory: Option<Arc<dyn Memory>>,
 }
 
 /// Why a process cannot execute flows.
@@ -39,7 +46,7 @@ pub enum ServicesError {
 }
 
 impl Services {
-    /// Pooling clients and the environment of this process, whose `FLOWFLEET_MODEL_*` settings are read now and never
+    /// Pooling clients and the environment of this process, whose `FLOWFLEET_MODEL_*` and fetching settings are read now and never
     /// again.
     pub fn from_env() -> Result<Self, ServicesError> {
         Ok(Self {
@@ -47,6 +54,8 @@ impl Services {
             environment: Arc::new(|name: &str| std::env::var(name).ok()),
             clock: Arc::new(jiff::Timestamp::now),
             model: Arc::new(ModelSettings::from_env()?),
+            outbound: Arc::new(OutboundSettings::from_env()?),
+            memory: None,
         })
     }
 }

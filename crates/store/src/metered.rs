@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use flowfleet_core::chat::{Recall, Remember, Said};
 use flowfleet_core::history::Stray;
 use flowfleet_core::port::{
-    Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, Histories, HistoryStore,
-    KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result,
-    RunFilter, RunStore, Submission, Upkeep, UsedKey,
+    Actor, AuditEntry, Backlog, CancelOutcome, ChatStore, Claim, Fenced, FlowRecord, FlowStore, Histories,
+    HistoryStore, KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow,
+    Renewal, Result, RunFilter, RunStore, Submission, Upkeep, UsedKey,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{
@@ -199,6 +200,31 @@ impl<S: FlowStore> FlowStore for Metered<S> {
 
     async fn delete_flow(&self, tenant: &Tenant, name: &FlowName) -> Result<bool> {
         timed("delete_flow", self.0.delete_flow(tenant, name)).await
+    }
+}
+
+#[async_trait]
+impl<S: ChatStore> ChatStore for Metered<S> {
+    async fn remember(&self, messages: &[Remember], keep: u32) -> Result<Vec<bool>> {
+        timed("remember", self.0.remember(messages, keep)).await
+    }
+
+    async fn recall(&self, tenant: &Tenant, wanted: &Recall) -> Result<Vec<Said>> {
+        timed("recall", self.0.recall(tenant, wanted)).await
+    }
+
+    async fn sessions(
+        &self,
+        tenant: &Tenant,
+        flow: Option<&FlowName>,
+        offset: u32,
+        limit: u32,
+    ) -> Result<Vec<String>> {
+        timed("sessions", self.0.sessions(tenant, flow, offset, limit)).await
+    }
+
+    async fn forget(&self, tenant: &Tenant, session_id: &str) -> Result<u64> {
+        timed("forget", self.0.forget(tenant, session_id)).await
     }
 }
 

@@ -56,10 +56,12 @@ async fn executed(claimed: &ClaimedRun) -> Value {
     }
     .called_as(serde_json::from_value(input.langflow).unwrap());
     let services = Services {
+        memory: None,
         http: Http::new().unwrap(),
         environment: Arc::new(|_: &str| None),
         clock: Arc::new(jiff::Timestamp::now),
         model: Arc::new(ModelSettings::default()),
+        outbound: Arc::default(),
     };
     let run = claimed.lease.run.to_string();
     let outcome = execute(

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use flowfleet_core::chat::{Recall, Remember, Said};
 use flowfleet_core::error::{Kind, PortError};
 use flowfleet_core::event::RunEvent;
 use flowfleet_core::history::Stray;
 use flowfleet_core::port::{
-    Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, Histories, HistoryStore,
-    KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result,
-    RunFilter, RunStore, Store, Submission, Upkeep, UsedKey,
+    Actor, AuditEntry, Backlog, CancelOutcome, ChatStore, Claim, Fenced, FlowRecord, FlowStore, Histories,
+    HistoryStore, KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow,
+    Renewal, Result, RunFilter, RunStore, Store, Submission, Upkeep, UsedKey,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{FlowId, FlowName, FlowVersion, KeyId, Lease, QueueName, RunId, Tenant, WorkerId};
@@ -269,6 +270,33 @@ impl FlowStore for Faulty {
 
     async fn delete_flow(&self, tenant: &Tenant, name: &FlowName) -> Result<bool> {
         self.inner.delete_flow(tenant, name).await
+    }
+}
+
+#[async_trait]
+impl ChatStore for Faulty {
+    async fn remember(&self, messages: &[Remember], keep: u32) -> Result<Vec<bool>> {
+        self.there("remember")?;
+        self.heard("remember", self.inner.remember(messages, keep).await?)
+    }
+
+    async fn recall(&self, tenant: &Tenant, wanted: &Recall) -> Result<Vec<Said>> {
+        self.there("recall")?;
+        self.inner.recall(tenant, wanted).await
+    }
+
+    async fn sessions(
+        &self,
+        tenant: &Tenant,
+        flow: Option<&FlowName>,
+        offset: u32,
+        limit: u32,
+    ) -> Result<Vec<String>> {
+        self.inner.sessions(tenant, flow, offset, limit).await
+    }
+
+    async fn forget(&self, tenant: &Tenant, session_id: &str) -> Result<u64> {
+        self.inner.forget(tenant, session_id).await
     }
 }
 

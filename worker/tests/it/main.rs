@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests say what failed by panicking")]
 
+mod conversations;
 mod draining;
 mod failures;
 mod faulty;

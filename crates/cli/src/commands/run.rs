@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use clap::Args as ClapArgs;
 use flowfleet_core::RunId;
 use flowfleet_engine::{
-    CompileLimits, EngineKind, InputType, NodeInfo, OutputType, Plan, Progress, Request, RunError, Services,
-    Value as NodeValue,
+    CompileLimits, EngineKind, InMemory, InputType, Memory, NodeInfo, OutputType, Plan, Progress, Request,
+    RunError, Services, Value as NodeValue,
 };
-use flowfleet_python::{Host, NoMemory, Work};
+use flowfleet_python::{Host, Work};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -100,7 +100,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let cancel = CancellationToken::new();
     let started = Instant::now();
     let id = RunId::generate().to_string();
-    let services = Services::from_env().map_err(|error| Failure::usage(error.to_string()))?;
+    let memory: Option<Arc<dyn Memory>> = plan
+        .converses(args.session.is_some())
+        .then(|| Arc::new(InMemory::default()) as Arc<dyn Memory>);
+    let services = Services {
+        memory,
+        ..Services::from_env().map_err(|error| Failure::usage(error.to_string()))?
+    };
     let outcome = {
         let work = Work {
             plan: &plan,
@@ -109,7 +115,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
             run_id: &id,
             realm: "",
             services: &services,
-            memory: &NoMemory,
         };
         let stop = cancel.clone();
         let execution = async {

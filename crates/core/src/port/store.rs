@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::queue::Envelope;
-use super::{HistoryStore, Result};
+use super::{ChatStore, HistoryStore, Result};
 use crate::event::RunEvent;
 use crate::flow::FlowVersion;
 use crate::id::{FlowId, KeyId, RunId, WorkerId};
@@ -407,6 +407,6 @@ pub trait KeyStore: Send + Sync + std::fmt::Debug {
 }
 
 /// Everything a store offers.
-pub trait Store: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore {}
+pub trait Store: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore + ChatStore {}
 
-impl<T: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore> Store for T {}
+impl<T: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore + ChatStore> Store for T {}

@@ -1,7 +1,8 @@
 //! The components with a native implementation: one file a kind, each a function of its parameters and context.
 //!
 //! Owns what a component makes of its inputs. Which nodes run, with which parameters, is the driver's business.
-//! A component computes only the outputs that are wanted and never touches the store, the bus or the clock.
+//! A component computes only the outputs that are wanted and never touches the store, the bus or the clock; what it keeps
+//! of a conversation goes through a port.
 
 mod agent;
 mod ask;
@@ -9,18 +10,24 @@ mod calculator;
 mod chat_input;
 mod chat_output;
 mod conditional_router;
+mod conversation;
 mod convert;
 mod current_date;
 mod language_model;
+pub(crate) mod memory_base;
+pub(crate) mod message_history;
 mod openai_model;
 mod params;
 mod parser;
 pub(crate) mod pattern;
+mod printed;
 mod prompt;
 mod table;
 mod text_input;
 mod text_output;
 mod tool;
+mod url;
+mod web_search;
 
 use std::sync::Arc;
 
@@ -40,8 +47,8 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         return Ok(output);
     }
     match call.kind {
-        Kind::ChatInput => chat_input::run(call, ctx),
-        Kind::ChatOutput => chat_output::run(call, ctx),
+        Kind::ChatInput => chat_input::run(call, ctx).await,
+        Kind::ChatOutput => chat_output::run(call, ctx).await,
         Kind::TextInput => text_input::run(call),
         Kind::TextOutput => text_output::run(call),
         Kind::Prompt => prompt::run(call),
@@ -52,6 +59,10 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::Agent | Kind::TimedAgent => Box::pin(agent::run(call, ctx)).await,
         Kind::Calculator => calculator::run(call),
         Kind::CurrentDate => current_date::run(call, ctx),
+        Kind::Url => url::run(call, ctx).await,
+        Kind::WebSearch => web_search::run(call, ctx).await,
+        Kind::MessageHistory => message_history::run(call, ctx).await,
+        Kind::MemoryBase => memory_base::run(call),
     }
 }
 
@@ -120,8 +131,9 @@ pub(crate) mod testing {
 
     use tokio_util::sync::CancellationToken;
 
-    use crate::component::{Kind, NodeCall, NodeContext, Param, Params, RunContext};
-    use crate::model::Http;
+    use crate::component::{Kind, NearChat, NodeCall, NodeContext, Param, Params, RunContext};
+    use crate::memory::Memory;
+    use crate::outbound::Http;
     use crate::plan::NodeInfo;
     use crate::run::Progress;
     use crate::value::Value;
@@ -147,6 +159,7 @@ pub(crate) mod testing {
                     .collect(),
             )),
             wanted: Arc::default(),
+            near_chat: NearChat::default(),
             tools: Vec::new(),
         }
     }
@@ -161,6 +174,22 @@ pub(crate) mod testing {
 
     /// A context whose variables are these, as a run's, and the tokens it was given.
     pub(crate) fn context(variables: &[(&str, &str)]) -> (NodeContext, Arc<Mutex<Vec<String>>>) {
+        context_with(variables, None)
+    }
+
+    /// A context that is part of a conversation, of session `session`.
+    pub(crate) fn conversation(run: &str, memory: &Arc<dyn Memory>) -> NodeContext {
+        let (mut ctx, _) = context_with(&[], Some(Arc::clone(memory)));
+        if let Some(context) = Arc::get_mut(&mut ctx.run) {
+            run.clone_into(&mut context.run_id);
+        }
+        ctx
+    }
+
+    fn context_with(
+        variables: &[(&str, &str)],
+        memory: Option<Arc<dyn Memory>>,
+    ) -> (NodeContext, Arc<Mutex<Vec<String>>>) {
         let known: BTreeMap<String, String> = variables
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -176,6 +205,9 @@ pub(crate) mod testing {
             environment: Arc::new(|_| None),
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
             model: Arc::default(),
+            outbound: Arc::default(),
+            memory,
+            voices: Arc::default(),
             on_progress: Arc::new(move |progress| {
                 if let Progress::Token { text, .. } = progress {
                     seen.lock().unwrap().push(text);

@@ -42,6 +42,10 @@ KINDS = {
     "AgentComponent": "Agent",
     "CalculatorComponent": "Calculator",
     "CurrentDateComponent": "CurrentDate",
+    "URLComponent": "Url",
+    "WebSearchComponent": "WebSearch",
+    "MemoryComponent": "MessageHistory",
+    "MemoryBaseComponent": "MemoryBase",
 }
 
 # Versions that are a kind of their own.
@@ -72,6 +76,9 @@ LEFT_OUT = {
     "e3c6d36a2020": "the time stands in the instructions, long conversations fail",
     "d7994f67e4fa": "the time stands in the instructions, long conversations fail",
     "52a387b4d967": "the time stands in the instructions, long conversations fail",
+    # Message History before lfx 1.10: with an order of "Descending" it gives the oldest messages, not the newest.
+    "efd064ef48ff": "the oldest messages, not the newest, in descending order",
+    "7608453efb4e": "the oldest messages, not the newest, in descending order",
     # Calculator before lfx 0.4.3: another word for numbers it does not know.
     "acbe2603b034": "other errors",
     "37caa1aba62c": "other errors",
@@ -85,6 +92,8 @@ LEFT_OUT = {
 # - Prompt 17f7347639ab, 5b3e6730923e: only logging, and whether a field that no template names is shown.
 # - LanguageModel: only what the editor shows, defaults of other providers, and the override fields, which the exports
 #   of older versions do not have.
+# - Message History: whose messages are read. Those of other flows and owners are out of reach here anyway.
+# - Memory Base: where the vectors lie. There are none here: all versions fail before they look.
 # - OpenAiModel: how the key is unwrapped, the words of errors, usage of streamed answers, and the guards on custom
 #   endpoints, for which the engine has its own.
 

@@ -37,6 +37,10 @@ fn kind_named(name: &str) -> Option<Kind> {
         "TimedAgent" => Kind::TimedAgent,
         "Calculator" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
+        "Url" => Kind::Url,
+        "WebSearch" => Kind::WebSearch,
+        "MessageHistory" => Kind::MessageHistory,
+        "MemoryBase" => Kind::MemoryBase,
         _ => return None,
     })
 }
@@ -76,7 +80,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 13, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 17, "a kind without any code: {kinds:?}");
     }
 
     #[test]
@@ -150,6 +154,10 @@ mod tests {
             ("models_and_agents/agent.py", Kind::Agent),
             ("utilities/calculator_core.py", Kind::Calculator),
             ("utilities/current_date.py", Kind::CurrentDate),
+            ("data_source/url.py", Kind::Url),
+            ("data_source/web_search.py", Kind::WebSearch),
+            ("models_and_agents/memory.py", Kind::MessageHistory),
+            ("files_and_knowledge/memory_retrieval.py", Kind::MemoryBase),
         ];
         for (file, kind) in cases {
             assert_eq!(kind_of(&read(&components.join(file))), Some(kind), "{file}");

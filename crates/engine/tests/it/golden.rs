@@ -257,9 +257,18 @@ fn all_starter_flows_compile() {
     native.sort();
     let expected = [
         "Basic Prompting",
+        "Blog Writer",
+        "Custom Component Generator",
+        "Deep Research Agent",
         "Image Sentiment Analysis",
+        "Instagram Copywriter",
+        "Memory Chatbot",
         "Multi Agent Flow",
         "SEO Keyword Generator",
+        "Sequential Tasks Agents",
+        "Simple Agent",
+        "Social Media Agent",
+        "Travel Planning Agents",
         "Twitter Thread Generator",
     ];
     assert_eq!(native, expected);

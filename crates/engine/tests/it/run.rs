@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use flowfleet_engine::{
-    CompileLimits, Http, ModelSettings, NodeOutput, Outcome, Plan, Progress, Request, RunError, Services,
-    compile, execute,
+    CompileLimits, Http, Memory, ModelSettings, NodeOutput, Outcome, Plan, Progress, Request, RunError,
+    Services, compile, execute,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,8 @@ pub(crate) struct Runner {
     pub(crate) cancel: CancellationToken,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) model_settings: ModelSettings,
+    pub(crate) memory: Option<Arc<dyn Memory>>,
+    pub(crate) run_id: String,
     http: Http,
 }
 
@@ -56,6 +58,8 @@ impl Runner {
             cancel: CancellationToken::new(),
             environment: BTreeMap::new(),
             model_settings: ModelSettings::default(),
+            memory: None,
+            run_id: "run-1".to_owned(),
             http: Http::new().unwrap(),
         }
     }
@@ -82,10 +86,12 @@ impl Runner {
         let record = Arc::clone(&seen);
         let environment = self.environment.clone();
         let services = Services {
+            memory: self.memory.clone(),
             http: self.http.clone(),
             environment: Arc::new(move |name: &str| environment.get(name).cloned()),
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
             model: Arc::new(self.model_settings.clone()),
+            outbound: Arc::default(),
         };
         let on_progress = Arc::new(move |progress: Progress| {
             watch(&progress);
@@ -95,7 +101,7 @@ impl Runner {
             plan,
             &self.request,
             self.resume.clone(),
-            "run-1",
+            &self.run_id,
             &services,
             on_progress,
             self.cancel.clone(),

@@ -3,65 +3,23 @@
 //! A node in tool mode hands on no value but itself: what it is called with comes from the agent's model, over what the
 //! node's own fields say.
 
+mod offers;
+
 use serde_json::{Map, Value as Json, json};
 
-use super::{calculator, current_date};
+use super::printed::printed;
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, Param};
 use crate::template::{python_json, python_repr};
 use crate::value::Value;
 
+use offers::{Offer, offers};
+
 /// The output of a node in tool mode.
 pub(crate) const TOOLSET: &str = "component_as_tool";
 
-/// A text that the model fills in.
-#[derive(Debug)]
-struct Argument {
-    name: &'static str,
-    description: &'static str,
-    default: &'static str,
-}
-
-/// What a component offers to models. The words are part of what a flow does: a model decides by them.
-#[derive(Debug)]
-struct Offer {
-    name: &'static str,
-    description: &'static str,
-    arguments: &'static [Argument],
-    /// The output that answers.
-    output: &'static str,
-}
-
-fn offer(kind: Kind) -> Option<&'static Offer> {
-    static CALCULATOR: Offer = Offer {
-        name: "evaluate_expression",
-        description: "Perform basic arithmetic operations on a given expression.",
-        arguments: &[Argument {
-            name: "expression",
-            description: "The arithmetic expression to evaluate (e.g., '4*4*(33/22)+12-20').",
-            default: "",
-        }],
-        output: calculator::OUTPUT,
-    };
-    static CURRENT_DATE: Offer = Offer {
-        name: "get_current_date",
-        description: "Returns the current date and time in the selected timezone.",
-        arguments: &[Argument {
-            name: "timezone",
-            description: "Select the timezone for the current date and time.",
-            default: "UTC",
-        }],
-        output: current_date::OUTPUT,
-    };
-    match kind {
-        Kind::Calculator => Some(&CALCULATOR),
-        Kind::CurrentDate => Some(&CURRENT_DATE),
-        _ => None,
-    }
-}
-
 /// Whether nodes of this kind can be tools natively.
 pub(crate) fn is_tool(kind: Kind) -> bool {
-    offer(kind).is_some()
+    !offers(kind).is_empty()
 }
 
 /// One tool of an agent.
@@ -80,19 +38,24 @@ pub(super) struct Complaint(pub(super) String);
 impl Tool {
     /// The tools of a node, as the node's own list of actions names them and leaves them out.
     pub(super) fn of(call: &NodeCall) -> Vec<Self> {
-        let Some(offer) = offer(call.kind) else {
-            return Vec::new();
-        };
-        let tool = Self {
+        let tool = |offer: &'static Offer| Self {
             name: offer.name.to_owned(),
             description: offer.description.to_owned(),
             offer,
             call: call.clone(),
         };
+        let tools = offers(call.kind).iter().map(tool);
         match call.params.get("tools_metadata") {
-            Some(Param::Field(Json::Array(actions))) => tool.listed(actions).into_iter().collect(),
-            _ => vec![tool],
+            Some(Param::Field(Json::Array(actions))) => {
+                tools.filter_map(|tool| tool.listed(actions)).collect()
+            }
+            _ => tools.collect(),
         }
+    }
+
+    /// Whether it reads the conversation.
+    pub(super) fn listens(&self) -> bool {
+        self.call.kind == Kind::MessageHistory
     }
 
     fn listed(mut self, actions: &[Json]) -> Option<Self> {
@@ -160,17 +123,24 @@ impl Tool {
             .offer
             .arguments
             .iter()
-            .map(|argument| {
-                let schema = json!({
-                    "default": argument.default, "description": argument.description, "type": "string",
-                });
-                (argument.name.to_owned(), schema)
-            })
+            .map(|argument| (argument.name.to_owned(), argument.schema()))
             .collect();
+        let mut parameters = Map::new();
+        parameters.insert("properties".to_owned(), Json::Object(properties));
+        let required = self
+            .offer
+            .arguments
+            .iter()
+            .filter(|argument| argument.default.is_none());
+        let required: Vec<&str> = required.map(|argument| argument.name).collect();
+        if !required.is_empty() {
+            parameters.insert("required".to_owned(), json!(required));
+        }
+        parameters.insert("type".to_owned(), "object".into());
         json!({"type": "function", "function": {
             "name": self.name,
             "description": self.description,
-            "parameters": {"properties": properties, "type": "object"},
+            "parameters": parameters,
         }})
     }
 
@@ -181,37 +151,35 @@ impl Tool {
         ctx: &NodeContext,
     ) -> Result<String, Complaint> {
         let mut call = self.call.clone();
-        let mut wrong = String::new();
+        let mut wrong = Vec::new();
         for argument in self.offer.arguments {
-            match given.get(argument.name) {
-                None => call
-                    .params
-                    .insert(argument.name, Param::Field(argument.default.into())),
-                Some(Json::String(text)) => call
-                    .params
-                    .insert(argument.name, Param::Field(text.as_str().into())),
-                Some(_) => {
-                    wrong.push_str(&format!(" {}: Input should be a valid string\n", argument.name));
-                }
-            }
+            let said = given.get(argument.name);
+            wrong.extend(argument.complaints(said));
+            let value = said.cloned().or_else(|| argument.default.map(Json::from));
+            call.params
+                .insert(argument.name, Param::Field(value.unwrap_or_default()));
         }
         if !wrong.is_empty() {
             let given = python_repr(&Json::Object(given.clone()));
             return Err(Complaint(format!(
-                "Error invoking tool '{}' with kwargs {given} with error:\n{wrong} Please fix the error and try again.",
-                self.name
+                "Error invoking tool '{}' with kwargs {given} with error:\n {}\n Please fix the error and try again.",
+                self.name,
+                wrong.join("\n")
             )));
         }
         call.wanted = vec![self.offer.output.to_owned()].into();
         let mut output = Box::pin(super::run(&call, ctx))
             .await
             .map_err(|NodeError { message, .. }| Complaint(message))?;
-        Ok(match output.values.remove(self.offer.output) {
-            Some(Value::Message(message)) => message.text,
-            Some(Value::Data(data)) => python_json(&Json::Object(data)),
+        match output.values.remove(self.offer.output) {
+            Some(Value::Message(message)) => Ok(message.text),
+            Some(Value::Data(data)) => Ok(python_json(&Json::Object(data))),
+            Some(Value::Table(rows)) => {
+                printed(&rows).map_err(|NodeError { message, .. }| Complaint(message))
+            }
             // No component that is a tool gives anything else.
-            Some(Value::Json(_) | Value::Table(_)) | None => String::new(),
-        })
+            Some(Value::Json(_)) | None => Ok(String::new()),
+        }
     }
 }
 
