@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use flowfleet_core::QueueName;
 use flowfleet_core::lease::Term;
+use flowfleet_core::{Capabilities, Capability, QueueName};
 use flowfleet_runtime::settings::{self, Backends, ConfigError, SecretUrl};
 use flowfleet_runtime::telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
@@ -20,8 +20,10 @@ pub struct Config {
     pub queue_url: SecretUrl,
     pub bus_url: SecretUrl,
     pub blob_url: SecretUrl,
-    /// Pools to take runs from.
+    /// Queues to take runs from.
     pub queues: Vec<String>,
+    /// What this worker can do: `native`, and names of your own. Python comes with its host.
+    pub capabilities: Vec<String>,
     /// Runs executed at once. Flows mostly wait for models, so this is far more than there are cores.
     pub slots: u32,
     /// How long a lease lasts, in seconds; it is renewed every third of it.
@@ -52,6 +54,7 @@ impl Default for Config {
             bus_url: backends.bus_url,
             blob_url: backends.blob_url,
             queues: vec!["default".to_owned()],
+            capabilities: vec![Capability::native().to_string()],
             slots: 64,
             lease_s: 30.0,
             drain_s: 25.0,
@@ -84,6 +87,12 @@ pub enum BadConfig {
     NoQueue,
     #[error("queues: {0}")]
     Queue(#[from] flowfleet_core::name::BadName),
+    #[error("capabilities: {0}")]
+    Capability(flowfleet_core::name::BadName),
+    #[error(
+        "capabilities: python is not a name to give: it is announced by the host for Python once that works"
+    )]
+    NamesPython,
 }
 
 impl Config {
@@ -114,6 +123,12 @@ impl Config {
             "3600",
             self.lease_s.to_string(),
         )?;
+        for name in &self.capabilities {
+            let capability: Capability = name.parse().map_err(BadConfig::Capability)?;
+            if capability == Capability::python() {
+                return Err(BadConfig::NamesPython);
+            }
+        }
         range(
             "session_messages",
             (1..=1_000_000).contains(&self.session_messages),
@@ -133,6 +148,14 @@ impl Config {
         }
         self.python.check()?;
         self.queue_names().map(drop)
+    }
+
+    /// What it can do by its settings; names that are wrong were refused before.
+    pub(crate) fn capability_set(&self) -> Capabilities {
+        self.capabilities
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect()
     }
 
     pub(crate) fn queue_names(&self) -> Result<Vec<QueueName>, BadConfig> {
@@ -328,6 +351,14 @@ mod tests {
             ),
             (with(|c| c.queues.clear()), "at least one queue"),
             (with(|c| c.queues = vec!["a b".into()]), "queues:"),
+            (
+                with(|c| c.capabilities = vec!["a b".into()]),
+                "capabilities: capability",
+            ),
+            (
+                with(|c| c.capabilities = vec!["python".into()]),
+                "capabilities: python",
+            ),
         ] {
             assert!(refused.contains(said), "{refused}");
         }

@@ -238,8 +238,9 @@ async fn drive(
     let cancel = CancellationToken::new();
     let _cancelled = cancel.clone().drop_guard();
     let run_id = run.lease.run.to_string();
-    let conversation = conversation(inner, run, &plan.plan, request);
-    let (plan, services) = (&plan.plan, conversation.as_ref().unwrap_or(&inner.deps.services));
+    let plan = &plan.plan;
+    let conversation = conversation(inner, run, plan, request);
+    let services = conversation.as_ref().unwrap_or(&inner.deps.services);
     let flow = flowfleet_engine::execute(plan, request, resume, &run_id, services, reporter, cancel);
     noted(inner, reports, flow).await
 }

@@ -93,6 +93,11 @@ impl Host {
         matches!(*self.inner.state.borrow(), State::Ready(_))
     }
 
+    /// How it is, from now on.
+    pub fn states(&self) -> watch::Receiver<State> {
+        self.inner.state.clone()
+    }
+
     /// Waits until it is known whether lfx loads.
     pub async fn started(&self) -> State {
         let mut state = self.inner.state.clone();

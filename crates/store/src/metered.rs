@@ -14,7 +14,7 @@ use flowfleet_core::port::{
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{
-    FlowId, FlowName, FlowVersion, KeyId, Lease, QueueName, RunEvent, RunId, Tenant, WorkerId,
+    Capabilities, FlowId, FlowName, FlowVersion, KeyId, Lease, Pool, RunEvent, RunId, Tenant, WorkerId,
 };
 use jiff::Timestamp;
 
@@ -83,9 +83,15 @@ impl<S: RunStore> RunStore for Metered<S> {
 
 #[async_trait]
 impl<S: LeaseStore> LeaseStore for Metered<S> {
-    async fn claim(&self, worker: WorkerId, runs: &[RunId], ttl: Duration) -> Result<Vec<Claim>> {
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        can: &Capabilities,
+        runs: &[RunId],
+        ttl: Duration,
+    ) -> Result<Vec<Claim>> {
         metrics::histogram!(CLAIM_BATCH_SIZE).record(runs.len() as f64);
-        timed("claim", self.0.claim(worker, runs, ttl)).await
+        timed("claim", self.0.claim(worker, can, runs, ttl)).await
     }
 
     async fn renew(&self, worker: WorkerId, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewal>> {
@@ -131,8 +137,8 @@ impl<S: Upkeep> Upkeep for Metered<S> {
         timed("expire", self.0.expire(limit)).await
     }
 
-    async fn republish(&self, queue: &QueueName, age: Duration, limit: u32) -> Result<Option<OutboxRow>> {
-        timed("republish", self.0.republish(queue, age, limit)).await
+    async fn republish(&self, pool: &Pool, age: Duration, limit: u32) -> Result<Option<OutboxRow>> {
+        timed("republish", self.0.republish(pool, age, limit)).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>> {
@@ -319,7 +325,12 @@ mod tests {
         store.migrate().await.unwrap();
         let runs = [RunId::generate(), RunId::generate(), RunId::generate()];
         store
-            .claim(WorkerId::generate(), &runs, Duration::from_secs(1))
+            .claim(
+                WorkerId::generate(),
+                &Capabilities::default(),
+                &runs,
+                Duration::from_secs(1),
+            )
             .await
             .unwrap();
         let lines = lines.lock().unwrap();

@@ -16,7 +16,9 @@ use flowfleet_core::port::{
     Renewal, Result, RunFilter, RunStore, Store, Submission, Upkeep, UsedKey,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
-use flowfleet_core::{FlowId, FlowName, FlowVersion, KeyId, Lease, QueueName, RunId, Tenant, WorkerId};
+use flowfleet_core::{
+    Capabilities, FlowId, FlowName, FlowVersion, KeyId, Lease, Pool, RunId, Tenant, WorkerId,
+};
 use jiff::Timestamp;
 
 /// Delegates to a real store. Only what workers call fails.
@@ -89,9 +91,15 @@ impl Faulty {
 
 #[async_trait]
 impl LeaseStore for Faulty {
-    async fn claim(&self, worker: WorkerId, runs: &[RunId], ttl: Duration) -> Result<Vec<Claim>> {
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        can: &Capabilities,
+        runs: &[RunId],
+        ttl: Duration,
+    ) -> Result<Vec<Claim>> {
         self.there("claim")?;
-        let claims = self.inner.claim(worker, runs, ttl).await?;
+        let claims = self.inner.claim(worker, can, runs, ttl).await?;
         let claimed = claims.iter().filter(|c| matches!(c, Claim::Claimed(_))).count();
         let running = self.running.fetch_add(claimed, Ordering::SeqCst) + claimed;
         self.most_running.fetch_max(running, Ordering::SeqCst);
@@ -200,8 +208,8 @@ impl Upkeep for Faulty {
         self.inner.expire(limit).await
     }
 
-    async fn republish(&self, queue: &QueueName, age: Duration, limit: u32) -> Result<Option<OutboxRow>> {
-        self.inner.republish(queue, age, limit).await
+    async fn republish(&self, pool: &Pool, age: Duration, limit: u32) -> Result<Option<OutboxRow>> {
+        self.inner.republish(pool, age, limit).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>> {

@@ -11,5 +11,6 @@ mod leases;
 mod program;
 mod python;
 mod rig;
+mod routing;
 mod running;
 mod services;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use flowfleet_core::QueueName;
+use flowfleet_core::Pool;
 use serde_json::Value;
 
 use super::Status;
@@ -70,7 +70,7 @@ pub(super) async fn queue(url: &str) -> Found {
         .ping(Duration::from_secs(5))
         .await
         .map_err(|error| broken(error, advice))?;
-    let depth = queue.depth(&QueueName::default()).await.map_err(|error| {
+    let depth = queue.depth(&Pool::default()).await.map_err(|error| {
         broken(
             error,
             "the user needs the permissions configure, write and read on queues named flowfleet.*",
