@@ -10,7 +10,7 @@ use flowfleet_core::clock::seconds_between;
 use flowfleet_core::run::{ClaimedRun, RunInput, Usage};
 use flowfleet_core::{Payload, PortError, TraceContext};
 use flowfleet_engine::{NodeOutput, Outcome, Plan, Request, Services};
-use flowfleet_python::{NoMemory, Work};
+use flowfleet_python::Work;
 use flowfleet_runtime::backoff::Backoff;
 use flowfleet_runtime::{payload, trace};
 use futures::FutureExt as _;
@@ -263,14 +263,14 @@ impl InPython<'_> {
         reports: &mut Reports,
         reporter: Reporter,
     ) -> Result<Outcome, flowfleet_engine::RunError> {
+        let conversation = conversation(inner, run, &plan.plan, request);
         let work = Work {
             plan: &plan.plan,
             document: self.document,
             request,
             run_id: &run.lease.run.to_string(),
             realm: run.tenant.as_str(),
-            services: &inner.deps.services,
-            memory: &NoMemory,
+            services: conversation.as_ref().unwrap_or(&inner.deps.services),
         };
         // Dropping the execution cancels it.
         let flow = self.host.execute(work, reporter, CancellationToken::new());

@@ -1,53 +1,25 @@
 //! One run: a request settled by the engine's rules, a place in a child, progress as the engine tells it, an outcome.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use flowfleet_engine::{
     HostError, Message, NodeError, NodeInfo, NodeOutput, Outcome, Plan, Progress, Request, RunError,
     Services, Usage, Value,
 };
-use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{Command, Told};
+use crate::conversation::Conversation;
 use crate::failure::End;
 use crate::protocol::{Call, What};
 use crate::{Host, State, environment};
 
 /// Things a run has said and nobody has taken yet; the child waits then.
 const WAITING: usize = 256;
-
-/// Where chat memory is kept.
-#[async_trait]
-pub trait Memory: fmt::Debug + Send + Sync {
-    /// The messages of a session, oldest first, as Langflow writes them.
-    async fn history(&self, session_id: &str) -> Vec<Json>;
-    /// A message was stored, or stored again under the same `id`.
-    fn message(&self, message: Json);
-    /// Messages were deleted, by `id`.
-    fn deleted(&self, ids: Vec<String>);
-}
-
-/// Every run begins without a past, and leaves none.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoMemory;
-
-#[async_trait]
-impl Memory for NoMemory {
-    async fn history(&self, _session_id: &str) -> Vec<Json> {
-        Vec::new()
-    }
-
-    fn message(&self, _message: Json) {}
-
-    fn deleted(&self, _ids: Vec<String>) {}
-}
 
 /// One run of a flow.
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +31,8 @@ pub struct Work<'a> {
     pub run_id: &'a str,
     /// Runs of different realms never share a process, not even one after the other.
     pub realm: &'a str,
+    /// With the memory of the run's conversation, if it is part of one.
     pub services: &'a Services,
-    pub memory: &'a dyn Memory,
 }
 
 type Report = Arc<dyn Fn(Progress) + Send + Sync>;
@@ -86,7 +58,9 @@ impl Host {
         if let State::Broken(why) = self.started().await {
             return Err(unavailable(&why).into());
         }
-        let history = work.memory.history(&hosted.session_id).await;
+        let conversation = || Conversation::new(work.services, work.run_id, hosted.flow_id.as_deref());
+        let history = conversation().history(&hosted.session_id).await;
+        let history = history.map_err(RunError::from)?;
         let mut alone = false;
         loop {
             let call = Call {
@@ -104,7 +78,7 @@ impl Host {
                 history: history.clone(),
                 stream: true,
             };
-            let attempt = Attempt::new(work, &on_progress);
+            let attempt = Attempt::new(work, &on_progress, conversation());
             match self.attempt(call, work.realm, alone, attempt).await {
                 // Somebody's run has ended the process that others shared: by itself each shows whose it was.
                 Err(Ended::Shared(end)) if !alone => {
@@ -156,7 +130,7 @@ impl Host {
                         return Err(Ended::Run(End::TimedOut.explain(settings, "").into()));
                     }
                     Some(Told::Said(what)) => {
-                        if let Some(ended) = attempt.hear(what) {
+                        if let Some(ended) = attempt.hear(what).await {
                             return ended.map_err(Ended::Run);
                         }
                     }
@@ -214,10 +188,11 @@ struct Attempt<'a> {
     nodes: HashMap<String, Arc<NodeInfo>>,
     usage: Usage,
     finished: u32,
+    conversation: Conversation<'a>,
 }
 
 impl<'a> Attempt<'a> {
-    fn new(work: Work<'a>, on_progress: &'a Report) -> Self {
+    fn new(work: Work<'a>, on_progress: &'a Report, conversation: Conversation<'a>) -> Self {
         let nodes = work.plan.node_list().into_iter();
         Self {
             work,
@@ -225,6 +200,7 @@ impl<'a> Attempt<'a> {
             nodes: nodes.map(|info| (info.id.clone(), Arc::new(info))).collect(),
             usage: Usage::default(),
             finished: 0,
+            conversation,
         }
     }
 
@@ -239,7 +215,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Answers when the run has ended.
-    fn hear(&mut self, what: What) -> Option<Result<Outcome, RunError>> {
+    async fn hear(&mut self, what: What) -> Option<Result<Outcome, RunError>> {
         let progress = match what {
             What::NodeStarted { node } => Progress::NodeStarted {
                 node: self.node(node),
@@ -272,13 +248,9 @@ impl<'a> Attempt<'a> {
                     retryable: false,
                 },
             },
-            What::Message { message } => {
-                self.work.memory.message(message);
-                return None;
-            }
-            What::MessagesDeleted { ids } => {
-                self.work.memory.deleted(ids);
-                return None;
+            What::Message { node, message } => {
+                let kept = self.conversation.keep(node, message).await;
+                return kept.err().map(|error| Err(error.into()));
             }
             What::Cancelled => {
                 let message = "a component cancelled the run from within".to_owned();
@@ -379,7 +351,7 @@ mod tests {
         let line = one_line(b"{\r\n  \"a\": \"b\\n\"\n}").unwrap();
         assert!(!line.get().contains('\n'));
         assert_eq!(
-            serde_json::from_str::<Json>(line.get()).unwrap(),
+            serde_json::from_str::<serde_json::Value>(line.get()).unwrap(),
             serde_json::json!({"a": "b\n"})
         );
         assert!(one_line(b"{").is_err());

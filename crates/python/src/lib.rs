@@ -9,9 +9,10 @@
 //! - [`execute`](Host::execute) drives one run and tells of it as the engine does.
 //!
 //! Left to others: whether a flow needs Python (the engine's plan), leases and retries (the worker), and where chat
-//! memory is kept (whoever implements [`Memory`]).
+//! memory is kept (the engine's [`Memory`](flowfleet_engine::Memory)).
 
 mod child;
+mod conversation;
 mod descriptors;
 mod environment;
 mod execute;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use execute::{Memory, NoMemory, Work};
+pub use execute::Work;
 pub use protocol::Ready;
 pub use settings::{BadSettings, Settings, default_venv};
 pub use venv::{Found, Install, InstallError, LFX, check, install};

@@ -120,10 +120,8 @@ pub(crate) enum What {
         text: String,
     },
     Message {
+        node: String,
         message: Json,
-    },
-    MessagesDeleted {
-        ids: Vec<String>,
     },
     Result {
         outputs: Vec<(String, Json)>,

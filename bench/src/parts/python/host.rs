@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use flowfleet_engine::{CompileLimits, Plan, Request, Services, compile};
-use flowfleet_python::{NoMemory, Settings, State, Work};
+use flowfleet_python::{Settings, State, Work};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -87,7 +87,6 @@ impl Server for Host {
             run_id: &run_id,
             realm: "",
             services: &self.services,
-            memory: &NoMemory,
         };
         let execution = self
             .host

@@ -10,7 +10,7 @@ use flowfleet_engine::{
     CompileLimits, EngineKind, InMemory, InputType, Memory, NodeInfo, OutputType, Plan, Progress, Request,
     RunError, Services, Value as NodeValue,
 };
-use flowfleet_python::{Host, NoMemory, Work};
+use flowfleet_python::{Host, Work};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -115,7 +115,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
             run_id: &id,
             realm: "",
             services: &services,
-            memory: &NoMemory,
         };
         let stop = cancel.clone();
         let execution = async {

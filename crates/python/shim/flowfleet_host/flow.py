@@ -154,7 +154,7 @@ async def execute(run: "child.Run") -> dict:
     call = run.call
     run.memory = memory.Memory(run)
     activate_request_variables(call["variables"])
-    flow_id = uuid_of(call["flow_id"] or call["run"])
+    flow_id = memory.uuid_of(call["flow_id"] or call["run"])
     data = process_tweaks(call["flow"].get("data") or call["flow"], call["tweaks"] or {}, stream=call["stream"])
     graph = Graph.from_payload(
         data,
@@ -163,7 +163,7 @@ async def execute(run: "child.Run") -> dict:
         user_id=USER,
         context={"request_variables": dict(call["variables"])},
     )
-    graph.set_run_id(uuid_of(run.id))
+    graph.set_run_id(memory.uuid_of(run.id))
     inputs = None
     if call["input_value"] is not None:
         inputs = [InputValueRequest(components=[], input_value=call["input_value"], type=call["input_type"])]
@@ -186,16 +186,8 @@ async def execute(run: "child.Run") -> dict:
     }
 
 
-# lfx asks for a user, but without a database nothing belongs to one.
+# lfx keeps chat memory only for flows and users whose ids are UUIDs; here nothing belongs to a user.
 USER = "00000000-0000-4000-8000-000000000000"
-
-
-def uuid_of(text: str) -> str:
-    """lfx keeps chat memory only for flows whose id is a UUID."""
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        return str(uuid.uuid5(uuid.NAMESPACE_OID, text))
 
 
 def outputs_of(graph, call: dict) -> list[str]:

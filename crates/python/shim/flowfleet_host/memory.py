@@ -37,7 +37,7 @@ ORDERS = ("timestamp", "sender", "sender_name", "session_id", "text")
 class Memory:
     def __init__(self, run: "child.Run") -> None:
         self.run = run
-        self.given: set[str] = set()
+        self.spoken: dict[tuple[str, str], int] = {}
         self.messages: list[dict] = [
             {name: found.get(name) for name in FIELDS} | {"id": str(found.get("id") or uuid.uuid4())}
             for found in run.call["history"]
@@ -48,7 +48,7 @@ class Memory:
         said = jsonable(message)
         said["flow_id"] = str(flow_id) if flow_id else said.get("flow_id")
         said["run_id"] = str(run_id) if run_id else said.get("run_id")
-        said["id"] = str(message.id) if message.has_id() else self.identify(message)
+        said["id"] = uuid_of(message.id) if message.has_id() else self.identify(message)
         said["session_metadata"] = {"graph_run_id": self.run.id} | (said.get("session_metadata") or {})
         kept = {name: said.get(name) for name in FIELDS}
         known = next((at for at, other in enumerate(self.messages) if other["id"] == kept["id"]), None)
@@ -56,17 +56,14 @@ class Memory:
             self.messages.append(kept)
         else:
             self.messages[known] = kept
-        self.run.tell("message", message=kept)
+        self.run.tell("message", node=speaker_of(message), message=kept)
         return [read(kept)]
 
     def identify(self, message) -> str:
-        """The id by which others know this message before it exists: one a run, sender and component."""
-        source = message.properties.source.id if message.properties and message.properties.source else None
-        made = message_id(self.run.id, message.sender or "", source or child.node.get())
-        if made in self.given:
-            made = str(uuid.uuid4())
-        self.given.add(made)
-        return made
+        """The id by which others know this message before it exists: of the run, the speaker, and how often it spoke."""
+        speaker = (message.sender or "", speaker_of(message))
+        self.spoken[speaker] = times = self.spoken.get(speaker, 0) + 1
+        return message_id(self.run.id, speaker[0], speaker[1] if times == 1 else f"{speaker[1]}#{times}")
 
     def find(self, **wanted) -> list:
         def fits(message: dict) -> bool:
@@ -87,10 +84,21 @@ class Memory:
         return [read(message) for message in (found[:limit] if limit else found)]
 
     def delete(self, fits) -> None:
-        gone = [message for message in self.messages if fits(message)]
+        """For this run: what the supervisor has kept stays there."""
         self.messages = [message for message in self.messages if not fits(message)]
-        if gone:
-            self.run.tell("messages_deleted", ids=[message["id"] for message in gone])
+
+
+def speaker_of(message) -> str:
+    """A chat output passes on the message of the model before it, and so it is that one's."""
+    source = message.properties.source.id if message.properties and message.properties.source else None
+    return source or child.node.get()
+
+
+def uuid_of(text) -> str:
+    try:
+        return str(uuid.UUID(str(text)))
+    except ValueError:
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, str(text)))
 
 
 def message_id(run_id: str, sender: str, node: str) -> str:

@@ -1,11 +1,13 @@
 //! What flows can do in Python, on one host: each start of lfx costs many seconds.
 
-use flowfleet_engine::{EngineKind, Request};
+use std::sync::Arc;
+
+use flowfleet_engine::{EngineKind, InMemory, Memory as _, Message, Recall, Remembered, Request, Services};
 use serde_json::{Value as Json, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::draw::{custom, node, starter};
-use crate::rig::{Kept, Rig, plan, request};
+use crate::rig::{Rig, plan, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn flows_run_in_python() {
@@ -17,7 +19,7 @@ async fn flows_run_in_python() {
     the_environment_is_scrubbed(&rig).await;
     errors_name_the_node(&rig).await;
     too_much_is_refused(&rig).await;
-    memory_is_supplied_and_told(&rig).await;
+    memory_is_supplied_and_kept(&rig).await;
     langflows_answer_is_lfxs(&rig).await;
 }
 
@@ -166,17 +168,26 @@ async fn too_much_is_refused(rig: &Rig) {
     assert_eq!(ran.error().0, "python_output_too_large", "{:?}", ran.error());
 }
 
-async fn memory_is_supplied_and_told(rig: &Rig) {
-    let message = |id: &str, sender: &str, text: &str, at: u32| {
-        json!({"id": id, "timestamp": format!("2026-11-21 08:00:0{at}.000000 UTC"), "sender": sender,
-            "sender_name": sender, "session_id": "s", "text": text, "files": [], "error": false, "properties": {}})
+async fn memory_is_supplied_and_kept(rig: &Rig) {
+    let memory = Arc::new(InMemory::default());
+    let said = |number: u32, sender: &str, text: &str| Remembered {
+        id: format!("00000000-0000-4000-8000-00000000000{number}"),
+        node: "n".to_owned(),
+        flow_id: String::new(),
+        run_id: "earlier".to_owned(),
+        at: format!("2026-11-21T08:00:0{number}Z").parse().unwrap(),
+        message: Message {
+            sender: Some(sender.to_owned()),
+            sender_name: Some(sender.to_owned()),
+            session_id: Some("s".to_owned()),
+            ..Message::of(text)
+        },
     };
-    let kept = Kept {
-        history: vec![
-            message("a", "User", "first", 1),
-            message("b", "Machine", "second", 2),
-        ],
-        ..Kept::default()
+    memory.remember(said(1, "User", "first")).await.unwrap();
+    memory.remember(said(2, "Machine", "second")).await.unwrap();
+    let services = Services {
+        memory: Some(memory.clone()),
+        ..rig.services.clone()
     };
     let flow = custom(
         "from lfx.memory import aget_messages
@@ -188,22 +199,25 @@ text = ' '.join(m.text for m in found) + ' / ' + last[0].text",
         session_id: Some("s".to_owned()),
         ..request("third")
     };
-    let token = CancellationToken::new();
-    let ran = rig.run_in("default", "run-m", &flow, &asked, &kept, token).await;
+    let run = ("default", "run-m");
+    let ran = rig
+        .run_with(&services, run, &flow, &asked, CancellationToken::new())
+        .await;
     assert_eq!(ran.output(), "first second third / second");
-    let told = kept.messages.lock().unwrap();
-    let last = |sender: &str| {
-        told.iter()
-            .rev()
-            .find(|message| message["sender"] == sender)
-            .unwrap()
+    let wanted = Recall {
+        session_id: Some("s".to_owned()),
+        limit: 10,
+        ..Recall::default()
     };
-    assert_eq!(last("User")["text"], "third");
-    assert_eq!(last("Machine")["text"], "first second third / second");
-    assert!(
-        told.iter()
-            .all(|message| message["session_id"] == "s" && message["id"].is_string())
-    );
+    let kept = memory.recall(&wanted).await.unwrap();
+    let texts: Vec<&str> = kept.iter().rev().map(|said| said.message.text.as_str()).collect();
+    assert_eq!(texts, ["first", "second", "third", "first second third / second"]);
+    let (answer, question) = (&kept[0], &kept[1]);
+    assert!(question.node.starts_with("ChatInput") && question.run_id == "run-m");
+    // Whoever follows the run knows the message by this id before it is there.
+    let expected = flowfleet_engine::langflow::message_id("run-m", "User", &question.node);
+    assert_eq!(question.id, expected);
+    assert_eq!(answer.message.sender.as_deref(), Some("Machine"));
 }
 
 async fn langflows_answer_is_lfxs(rig: &Rig) {

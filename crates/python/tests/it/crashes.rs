@@ -6,7 +6,7 @@ use flowfleet_engine::RunError;
 use tokio_util::sync::CancellationToken;
 
 use crate::draw::custom;
-use crate::rig::{DEADLINE, Kept, Rig, request};
+use crate::rig::{DEADLINE, Rig, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_fails_one_run_with_the_reason() {
@@ -77,9 +77,9 @@ async fn an_endless_loop(rig: &Rig) {
 
 async fn a_cancel(rig: &Rig) {
     for body in ["while True: pass", "await asyncio.sleep(3600)"] {
-        let (flow, asked, kept) = (custom(body), request("x"), Kept::default());
+        let (flow, asked) = (custom(body), request("x"));
         let cancel = CancellationToken::new();
-        let run = rig.run_in("default", "run", &flow, &asked, &kept, cancel.clone());
+        let run = rig.run_in("default", "run", &flow, &asked, cancel.clone());
         let stop = async {
             tokio::time::sleep(Duration::from_millis(700)).await;
             cancel.cancel();
@@ -123,16 +123,14 @@ async fn a_process_is_replaced_in_time(rig: &Rig) {
 async fn realms_share_nothing(rig: &Rig) {
     let leave = custom("sys.left_behind = text\nopen('file', 'w').write(text)");
     let look = custom("text = getattr(sys, 'left_behind', 'nothing') + str(os.path.exists('file'))");
-    let (kept, asked) = (Kept::default(), request("secret"));
+    let asked = request("secret");
     for _ in 0..2 {
         let token = CancellationToken::new();
-        rig.run_in("one", "run", &leave, &asked, &kept, token)
-            .await
-            .output();
+        rig.run_in("one", "run", &leave, &asked, token).await.output();
     }
     for _ in 0..3 {
         let token = CancellationToken::new();
-        let ran = rig.run_in("two", "run", &look, &asked, &kept, token).await;
+        let ran = rig.run_in("two", "run", &look, &asked, token).await;
         assert_eq!(ran.output(), "nothingFalse");
     }
 }

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use flowfleet_engine::{CompileLimits, Outcome, Plan, Progress, Request, RunError, Services, compile};
 use flowfleet_mock_model as mock;
-use flowfleet_python::{Host, Memory, Settings, State, Work};
+use flowfleet_python::{Host, Settings, State, Work};
 use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
@@ -71,29 +70,6 @@ impl Ran {
     }
 }
 
-/// Chat memory of a test: what it gives, and what it was told.
-#[derive(Debug, Default)]
-pub(crate) struct Kept {
-    pub(crate) history: Vec<Json>,
-    pub(crate) messages: Mutex<Vec<Json>>,
-}
-
-#[async_trait]
-impl Memory for Kept {
-    async fn history(&self, _session_id: &str) -> Vec<Json> {
-        self.history.clone()
-    }
-
-    fn message(&self, message: Json) {
-        self.messages.lock().unwrap().push(message);
-    }
-
-    fn deleted(&self, ids: Vec<String>) {
-        let gone = |message: &Json| ids.iter().any(|id| message["id"] == id.as_str());
-        self.messages.lock().unwrap().retain(|message| !gone(message));
-    }
-}
-
 pub(crate) fn plan(document: &Json) -> Plan {
     compile(document.to_string().as_bytes(), &CompileLimits::default()).unwrap()
 }
@@ -137,15 +113,8 @@ impl Rig {
     }
 
     pub(crate) async fn run(&self, document: &Json, request: &Request) -> Ran {
-        self.run_in(
-            "default",
-            "run",
-            document,
-            request,
-            &Kept::default(),
-            CancellationToken::new(),
-        )
-        .await
+        self.run_in("default", "run", document, request, CancellationToken::new())
+            .await
     }
 
     pub(crate) async fn run_in(
@@ -154,7 +123,18 @@ impl Rig {
         run_id: &str,
         document: &Json,
         request: &Request,
-        memory: &dyn Memory,
+        cancel: CancellationToken,
+    ) -> Ran {
+        self.run_with(&self.services, (realm, run_id), document, request, cancel)
+            .await
+    }
+
+    pub(crate) async fn run_with(
+        &self,
+        services: &Services,
+        (realm, run_id): (&str, &str),
+        document: &Json,
+        request: &Request,
         cancel: CancellationToken,
     ) -> Ran {
         let plan = plan(document);
@@ -168,8 +148,7 @@ impl Rig {
             request,
             run_id,
             realm,
-            services: &self.services,
-            memory,
+            services,
         };
         let execution = self.host.execute(work, on_progress, cancel);
         let outcome = tokio::time::timeout(DEADLINE, execution)

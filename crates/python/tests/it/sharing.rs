@@ -5,16 +5,14 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::draw::custom;
-use crate::rig::{Kept, Ran, Rig, request};
+use crate::rig::{Ran, Rig, request};
 
 async fn run(rig: &Rig, id: &str, body: &str) -> Ran {
-    let kept = Kept::default();
     rig.run_in(
         "default",
         id,
         &custom(body),
         &request(id),
-        &kept,
         CancellationToken::new(),
     )
     .await
