@@ -32,9 +32,9 @@ assert.match(uploaded.filePath, new RegExp(`^${uploaded.flowId}/.*_a\\.txt$`));
 const own = await client.files.upload(file);
 assert.deepEqual([own.name, own.size], ["a", 10]);
 assert.deepEqual((await client.files.list()).map(({ id, path }) => [id, path]), [[own.id, own.path]]);
-// As on a Langflow server that keeps no log for its clients.
-await assert.rejects(client.logs.fetch(), (error) => error.cause.status === 501);
-await assert.rejects(client.logs.stream(), (error) => error.cause.status === 501);
+// Logs are not given out; this client asks for them without its key.
+await assert.rejects(client.logs.fetch(), (error) => error.cause.status === 401);
+await assert.rejects(client.logs.stream(), (error) => error.cause.status === 401);
 
 await assert.rejects(client.flow("nobody").run("x"), (error) => error.cause.status === 404);
 await assert.rejects(flow.run("x", { input_type: "voice" }), (error) => error.cause.status === 422);

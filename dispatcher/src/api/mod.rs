@@ -75,6 +75,7 @@ pub(crate) fn router(app: Shared) -> anyhow::Result<Router> {
             langflow::projects::delete_project
         ))
         .routes(routes!(langflow::projects::download_project))
+        .routes(routes!(langflow::projects::upload_project))
         .routes(routes!(langflow::files::upload_flow_file))
         .routes(routes!(langflow::files::download_flow_file))
         .routes(routes!(langflow::files::list_flow_files))

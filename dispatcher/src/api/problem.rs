@@ -94,7 +94,6 @@ codes! {
     WrongState = "wrong_state", CONFLICT, "the run is in the wrong state";
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "too large";
     RunFailed = "run_failed", INTERNAL_SERVER_ERROR, "the run failed";
-    NotImplemented = "not_implemented", NOT_IMPLEMENTED, "not offered by this server";
     RunUnfinished = "run_unfinished", GATEWAY_TIMEOUT, "the run has not ended yet";
     Timeout = "timeout", SERVICE_UNAVAILABLE, "took too long";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "too busy";

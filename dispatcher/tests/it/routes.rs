@@ -149,6 +149,7 @@ async fn the_openapi_document_describes_every_route_and_resolves() {
         "POST /api/v1/flows/download/",
         "GET /api/v1/projects/",
         "POST /api/v1/projects/",
+        "POST /api/v1/projects/upload/",
         "GET /api/v1/projects/{id}",
         "PATCH /api/v1/projects/{id}",
         "DELETE /api/v1/projects/{id}",

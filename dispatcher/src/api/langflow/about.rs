@@ -55,7 +55,7 @@ pub(crate) async fn version() -> Json<LangflowVersion> {
 /// Not available: what a dispatcher logs is the operator's to read.
 #[utoipa::path(
     get, path = "/logs", tag = "langflow",
-    responses((status = 501, description = "Not available", body = Problem, content_type = "application/problem+json")),
+    responses((status = 422, description = "Not available", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn logs(Read(_): Read) -> Problem {
     no_logs()
@@ -64,7 +64,7 @@ pub(crate) async fn logs(Read(_): Read) -> Problem {
 /// Not available: what a dispatcher logs is the operator's to read.
 #[utoipa::path(
     get, path = "/logs-stream", tag = "langflow",
-    responses((status = 501, description = "Not available", body = Problem, content_type = "application/problem+json")),
+    responses((status = 422, description = "Not available", body = Problem, content_type = "application/problem+json")),
 )]
 pub(crate) async fn logs_stream(Read(_): Read) -> Problem {
     no_logs()
@@ -72,7 +72,7 @@ pub(crate) async fn logs_stream(Read(_): Read) -> Problem {
 
 fn no_logs() -> Problem {
     Problem::new(
-        Code::NotImplemented,
+        Code::NotAvailable,
         "logs are not given to clients: see GET /v1/runs/{id} and /v1/audit",
     )
 }

@@ -1,7 +1,7 @@
 //! Projects as Langflow's clients ask for them: a tenant has one, with all its flows.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use flowfleet_core::Tenant;
@@ -14,9 +14,10 @@ use super::document::LangflowFlow;
 use super::files::made_of;
 use super::flows::all;
 use crate::api::auth::{Caller, Read, Submit};
+use crate::api::body;
 use crate::api::problem::{Code, Problem};
 use crate::api::query::NoQuery;
-use crate::app::Shared;
+use crate::app::{App, Shared};
 
 /// A project.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,6 +62,16 @@ fn find(caller: &Caller, id: &str) -> Result<LangflowProject, Problem> {
     )))
 }
 
+/// Reads what was sent: a connection with the rest of a body in it would have to be closed.
+async fn refuse(app: &App, request: Request) -> Problem {
+    let (parts, body) = request.into_parts();
+    let most = app.config.limits.body_bytes;
+    match body::read(&parts.headers, body, most, "a project").await {
+        Ok(_) => only_one(),
+        Err(problem) => problem,
+    }
+}
+
 fn only_one() -> Problem {
     let detail = "all flows are in one project here, which cannot be changed: put flows with /api/v1/flows/";
     Problem::new(Code::NotAvailable, detail)
@@ -78,10 +89,29 @@ pub(crate) async fn list_projects(Read(caller): Read, _: NoQuery) -> Json<Vec<La
 /// Not available: there is one project.
 #[utoipa::path(
     post, path = "/api/v1/projects/", tag = "langflow",
+    request_body(content = Value, description = "Refused", content_type = "application/json"),
     responses((status = 422, description = "Not available", body = Problem, content_type = "application/problem+json")),
 )]
-pub(crate) async fn create_project(Submit(_): Submit) -> Problem {
-    only_one()
+pub(crate) async fn create_project(
+    Submit(_): Submit,
+    State(app): State<Shared>,
+    request: Request,
+) -> Problem {
+    refuse(&app, request).await
+}
+
+/// Not available: send flows to `/api/v1/flows/upload/`.
+#[utoipa::path(
+    post, path = "/api/v1/projects/upload/", tag = "langflow",
+    request_body(content = Value, description = "Refused", content_type = "application/json"),
+    responses((status = 422, description = "Not available", body = Problem, content_type = "application/problem+json")),
+)]
+pub(crate) async fn upload_project(
+    Submit(_): Submit,
+    State(app): State<Shared>,
+    request: Request,
+) -> Problem {
+    refuse(&app, request).await
 }
 
 /// A project with its flows.
@@ -108,10 +138,16 @@ pub(crate) async fn get_project(
 #[utoipa::path(
     patch, path = "/api/v1/projects/{id}", tag = "langflow",
     params(("id" = Uuid, Path, description = "The project")),
+    request_body(content = Value, description = "Refused", content_type = "application/json"),
     responses((status = 422, description = "Not available", body = Problem, content_type = "application/problem+json")),
 )]
-pub(crate) async fn change_project(Submit(_): Submit, Path(_): Path<String>) -> Problem {
-    only_one()
+pub(crate) async fn change_project(
+    Submit(_): Submit,
+    State(app): State<Shared>,
+    Path(_): Path<String>,
+    request: Request,
+) -> Problem {
+    refuse(&app, request).await
 }
 
 /// Not available: the one project cannot be deleted.

@@ -324,6 +324,9 @@ pub(crate) async fn pending_workflows(Read(_): Read, mut query: Query) -> Result
     responses(
         (status = 404, description = "No such job", body = Refusal),
         (status = 409, description = "It does not wait", body = Refusal),
+        (status = 413, description = "The body is too large", body = Refusal),
+        (status = 422, description = "The body broke off",
+            content((Refusal = "application/json"), (Problem = "application/problem+json"))),
         (status = 500, description = "A fault of this server", body = Refusal),
         (status = 503, description = "Too busy, or a backend is away",
             content((Refusal = "application/json"), (Problem = "application/problem+json"))),
@@ -334,7 +337,11 @@ pub(crate) async fn resume_workflow(
     State(app): State<Shared>,
     Path(id): Path<String>,
     _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<(), Refusal> {
+    // A connection with the rest of a body in it would have to be closed.
+    body::read(&headers, body, app.config.limits.body_bytes, "a decision").await?;
     let id: String = id.chars().take(64).collect();
     let found = match id.parse::<RunId>() {
         Ok(run) => find(&app, &caller.tenant, run).await?,
