@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use flowfleet_core::clock::seconds_between;
 use flowfleet_core::run::{ClaimedRun, RunInput, Usage};
 use flowfleet_core::{Payload, PortError, TraceContext};
-use flowfleet_engine::{NodeOutput, Outcome, Plan, Request};
+use flowfleet_engine::{NodeOutput, Outcome, Plan, Request, Services};
 use flowfleet_runtime::backoff::Backoff;
 use flowfleet_runtime::{payload, trace};
 use futures::FutureExt as _;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::Inner;
+use crate::files::TenantFiles;
 use crate::held::{HeldRun, Stop};
 use crate::journal::Written;
 use crate::outcome::{self, Leavings, Verdict};
@@ -227,9 +228,12 @@ async fn drive(
     let cancel = CancellationToken::new();
     let _cancelled = cancel.clone().drop_guard();
     let run_id = run.lease.run.to_string();
-    let services = &inner.deps.services;
+    let services = Services {
+        files: TenantFiles::new(Arc::clone(&inner.deps.blob), run.tenant.clone()),
+        ..inner.deps.services.clone()
+    };
     let mut flow = Box::pin(flowfleet_engine::execute(
-        plan, request, resume, &run_id, services, reporter, cancel,
+        plan, request, resume, &run_id, &services, reporter, cancel,
     ));
     loop {
         tokio::select! {

@@ -15,6 +15,7 @@
 mod config;
 mod drain;
 mod execute;
+mod files;
 mod heartbeat;
 mod held;
 mod intake;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
+use crate::files::Files;
 use crate::model::{Http, ModelSettings};
 use crate::plan::NodeInfo;
 use crate::run::{Clock, Environment, Progress};
@@ -31,6 +32,8 @@ pub enum Kind {
     TimedAgent,
     Calculator,
     CurrentDate,
+    /// Read File.
+    File,
 }
 
 impl Kind {
@@ -54,6 +57,7 @@ impl Kind {
             Self::Agent | Self::TimedAgent => "Agent",
             Self::Calculator => "Calculator",
             Self::CurrentDate => "CurrentDate",
+            Self::File => "File",
         }
     }
 }
@@ -129,8 +133,18 @@ pub(crate) struct NodeCall {
     pub params: Params,
     /// Names of the outputs to compute: those on a connected edge, or all when none is connected.
     pub wanted: Arc<[String]>,
+    /// What the node's document calls the methods of its outputs: one name may stand for several.
+    pub methods: Arc<[(String, String)]>,
     /// Of an agent: calls of the nodes in tool mode that are connected to it.
     pub tools: Vec<Self>,
+}
+
+impl NodeCall {
+    /// How an output is to be made, where the document says so.
+    pub(crate) fn method(&self, output: &str) -> Option<&str> {
+        let found = self.methods.iter().find(|(name, _)| name == output);
+        found.map(|(_, method)| method.as_str())
+    }
 }
 
 /// What a node produced.
@@ -199,6 +213,7 @@ pub(crate) struct RunContext {
     pub environment: Environment,
     pub clock: Clock,
     pub model: Arc<ModelSettings>,
+    pub files: Arc<dyn Files>,
     pub on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub cancel: CancellationToken,
 }
@@ -255,6 +270,7 @@ mod tests {
             Kind::Agent,
             Kind::Calculator,
             Kind::CurrentDate,
+            Kind::File,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

@@ -62,6 +62,7 @@ pub async fn execute(
             environment: Arc::clone(&services.environment),
             clock: Arc::clone(&services.clock),
             model: Arc::clone(&services.model),
+            files: Arc::clone(&services.files),
             run_id: run_id.to_owned(),
             session_id: prepared.session_id.clone(),
             flow_id: flow_id(plan, request).to_owned(),

@@ -65,6 +65,7 @@ fn run(
         environment: Arc::new(|_: &str| None),
         clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),
         model: Arc::new(ModelSettings::default()),
+        files: crate::files::none(),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

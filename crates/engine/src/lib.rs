@@ -13,6 +13,7 @@ mod components;
 mod document;
 mod edge;
 mod execute;
+mod files;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -39,6 +40,7 @@ mod variables;
 pub use compile::compile;
 pub use component::{Kind, NodeError, NodeOutput, Usage};
 pub use execute::execute;
+pub use files::{FileError, Files, MAX_FILE_BYTES, NoFiles, none as no_files, segments as path_segments};
 pub use model::{CallLimits, Host, Http, InvalidHost, InvalidSettings, ModelSettings};
 pub use plan::{CompileLimits, EngineKind, NodeInfo, Plan, Unsupported};
 pub use problem::{FlowError, MAX_PROBLEMS, Problem};

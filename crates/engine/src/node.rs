@@ -58,6 +58,8 @@ pub(crate) struct Node {
     pub(crate) kind: Result<Kind, String>,
     pub(crate) fields: BTreeMap<String, Field>,
     pub(crate) outputs: Vec<Output>,
+    /// See [`crate::component::NodeCall::methods`].
+    pub(crate) methods: Arc<[(String, String)]>,
     /// The name of the picture that Langflow draws it with.
     pub(crate) icon: Option<String>,
     pub(crate) is_input: bool,
@@ -82,6 +84,7 @@ impl Node {
         let is_one_of = |wanted: [&str; 3]| names.iter().any(|name| wanted.contains(&name.as_str()));
         let is_input = flag(&raw.body, "is_input") || is_one_of(["ChatInput", "Webhook", "TextInput"]);
         let is_output = flag(&raw.body, "is_output") || is_one_of(["ChatOutput", "DataOutput", "TextOutput"]);
+        let methods = methods(&raw.body);
         let mut outputs = parse_outputs(&raw.body);
         if let (true, Ok(kind)) = (outputs.is_empty(), &kind) {
             let native = |name: &&str| Output {
@@ -115,6 +118,7 @@ impl Node {
             pointer: raw.pointer,
             kind,
             outputs,
+            methods,
             icon,
             is_input,
             is_output,
@@ -215,6 +219,16 @@ fn parse_outputs(body: &Object) -> Vec<Output> {
     outputs.iter().take(MAX_OUTPUTS).filter_map(parse).collect()
 }
 
+fn methods(body: &Object) -> Arc<[(String, String)]> {
+    let outputs = body.get("outputs").and_then(Json::as_array);
+    let parse = |output: &Json| {
+        let text = |key: &str| output.get(key).and_then(Json::as_str).map(str::to_owned);
+        Some((text("name")?, text("method")?))
+    };
+    let outputs = outputs.into_iter().flatten().take(MAX_OUTPUTS);
+    outputs.filter_map(parse).collect()
+}
+
 /// The component a node is, or why this engine must not stand in for it.
 fn identify(raw: &RawNode, display_name: &str) -> Result<Kind, String> {
     let metadata = raw.body.get("metadata").and_then(Json::as_object);
@@ -266,6 +280,7 @@ fn by_registry_name(name: &str) -> Option<Kind> {
         "Agent" => Kind::Agent,
         "CalculatorComponent" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
+        "File" => Kind::File,
         _ => return None,
     })
 }
@@ -285,6 +300,7 @@ fn by_module_path(path: &str) -> Option<Kind> {
         "AgentComponent" => Kind::Agent,
         "CalculatorComponent" => Kind::Calculator,
         "CurrentDateComponent" => Kind::CurrentDate,
+        "FileComponent" => Kind::File,
         _ => return None,
     })
 }
@@ -301,5 +317,6 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::Agent | Kind::TimedAgent => &["response"],
         Kind::Calculator => &["result"],
         Kind::CurrentDate => &["current_date"],
+        Kind::File => &["message", "path", "dataframe", "json"],
     }
 }

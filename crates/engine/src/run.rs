@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::component::{NodeError, NodeOutput, Usage};
+use crate::files::{self, Files};
 use crate::model::{Http, InvalidSettings, ModelSettings};
 use crate::plan::{NodeInfo, Unsupported};
 use crate::request::RequestError;
@@ -27,6 +28,8 @@ pub struct Services {
     pub clock: Clock,
     /// The operator's: a run's variables do not change it.
     pub model: Arc<ModelSettings>,
+    /// What the run's nodes may read and write.
+    pub files: Arc<dyn Files>,
 }
 
 /// Why a process cannot execute flows.
@@ -39,7 +42,7 @@ pub enum ServicesError {
 }
 
 impl Services {
-    /// Pooling clients and the environment of this process, whose `FLOWFLEET_MODEL_*` settings are read now and never
+    /// Without files: a caller that has some puts them in. Pooling clients and the environment of this process, whose `FLOWFLEET_MODEL_*` settings are read now and never
     /// again.
     pub fn from_env() -> Result<Self, ServicesError> {
         Ok(Self {
@@ -47,6 +50,7 @@ impl Services {
             environment: Arc::new(|name: &str| std::env::var(name).ok()),
             clock: Arc::new(jiff::Timestamp::now),
             model: Arc::new(ModelSettings::from_env()?),
+            files: files::none(),
         })
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Context, read_file, read_json};
 use crate::failure::{Code, Failure, Result};
+use crate::local_files::LocalFiles;
 use crate::term::{Paint, Term};
 use crate::text::{self, parse_pair};
 
@@ -27,6 +28,7 @@ Examples:
   flowfleet run ask.json --input hi --tweaks '{\"LanguageModelComponent-1\": {\"temperature\": 0}}' --session s1
   flowfleet run ask.json --input hi --json | jq .usage
 
+Files that nodes name are looked for in the flow's folder.
 Models are found as Langflow finds them: OPENAI_API_KEY and OPENAI_BASE_URL in the environment, or --var. Without one,
 `flowfleet mock-model` stands in. Nodes and streamed text go to stderr, the output to stdout.";
 
@@ -94,7 +96,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let cancel = CancellationToken::new();
     let started = Instant::now();
     let id = RunId::generate().to_string();
-    let services = Services::from_env().map_err(|error| Failure::usage(error.to_string()))?;
+    let services = Services {
+        files: LocalFiles::beside(&args.flow),
+        ..Services::from_env().map_err(|error| Failure::usage(error.to_string()))?
+    };
     let outcome = {
         let execution = flowfleet_engine::execute(
             &plan,

@@ -17,20 +17,31 @@ mod params;
 mod parser;
 pub(crate) mod pattern;
 mod prompt;
+mod read_file;
 mod table;
 mod text_input;
 mod text_output;
 mod tool;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput};
+use crate::node::Field;
 use crate::plan::NodeInfo;
 use crate::value::{Message, Value};
 
 pub(crate) use tool::{TOOLSET, is_tool};
+
+/// Why a node of this kind, with these fields, needs the Python engine.
+pub(crate) fn needs_python(kind: Kind, fields: &BTreeMap<String, Field>) -> Option<String> {
+    match kind {
+        Kind::File => read_file::needs_python(fields),
+        _ => None,
+    }
+}
 
 /// Runs one node once.
 pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
@@ -52,6 +63,7 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::Agent | Kind::TimedAgent => Box::pin(agent::run(call, ctx)).await,
         Kind::Calculator => calculator::run(call),
         Kind::CurrentDate => current_date::run(call, ctx),
+        Kind::File => Box::pin(read_file::run(call, ctx)).await,
     }
 }
 
@@ -118,9 +130,11 @@ pub(crate) mod testing {
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};
 
+    use futures::future::BoxFuture;
     use tokio_util::sync::CancellationToken;
 
     use crate::component::{Kind, NodeCall, NodeContext, Param, Params, RunContext};
+    use crate::files::{FileError, Files};
     use crate::model::Http;
     use crate::plan::NodeInfo;
     use crate::run::Progress;
@@ -147,6 +161,7 @@ pub(crate) mod testing {
                     .collect(),
             )),
             wanted: Arc::default(),
+            methods: Arc::default(),
             tools: Vec::new(),
         }
     }
@@ -176,6 +191,7 @@ pub(crate) mod testing {
             environment: Arc::new(|_| None),
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
             model: Arc::default(),
+            files: crate::files::none(),
             on_progress: Arc::new(move |progress| {
                 if let Progress::Token { text, .. } = progress {
                     seen.lock().unwrap().push(text);
@@ -188,6 +204,47 @@ pub(crate) mod testing {
             node: info("Node"),
         };
         (ctx, tokens)
+    }
+
+    /// Files in memory.
+    #[derive(Debug, Default)]
+    pub(crate) struct Memory(pub(crate) Mutex<BTreeMap<String, bytes::Bytes>>);
+
+    impl Memory {
+        pub(crate) fn with(files: &[(&str, &[u8])]) -> Arc<Self> {
+            let files = files
+                .iter()
+                .map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec().into()));
+            Arc::new(Self(Mutex::new(files.collect())))
+        }
+    }
+
+    impl Files for Memory {
+        fn read<'f>(&'f self, path: &'f str, limit: usize) -> BoxFuture<'f, Result<bytes::Bytes, FileError>> {
+            let found = self.0.lock().unwrap().get(path).cloned();
+            let read = match found {
+                Some(bytes) if bytes.len() > limit => Err(FileError::TooLarge(limit)),
+                Some(bytes) => Ok(bytes),
+                None => Err(FileError::Missing),
+            };
+            Box::pin(std::future::ready(read))
+        }
+
+        fn write<'f>(
+            &'f self,
+            path: &'f str,
+            bytes: bytes::Bytes,
+        ) -> BoxFuture<'f, Result<String, FileError>> {
+            self.0.lock().unwrap().insert(path.to_owned(), bytes);
+            Box::pin(std::future::ready(Ok(format!("memory/{path}"))))
+        }
+    }
+
+    /// A context with these files.
+    pub(crate) fn with_files(files: &Arc<Memory>) -> NodeContext {
+        let (mut ctx, _) = context(&[]);
+        Arc::make_mut(&mut ctx.run).files = Arc::<Memory>::clone(files);
+        ctx
     }
 
     /// The text of an output.

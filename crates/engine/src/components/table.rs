@@ -11,7 +11,7 @@ use crate::template::{self, MAX_RENDERED_BYTES};
 const MAX_CELLS: usize = 4_000_000;
 
 /// What a missing number prints as.
-const GAP: &str = "nan";
+pub(super) const GAP: &str = "nan";
 
 /// Column names in order of appearance, and the cells by row.
 #[derive(Debug)]

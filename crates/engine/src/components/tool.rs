@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{calculator, current_date};
+use super::{calculator, current_date, read_file};
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, Param};
 use crate::template::{python_json, python_repr};
 use crate::value::Value;
@@ -52,10 +52,26 @@ fn offer(kind: Kind) -> Option<&'static Offer> {
         }],
         output: current_date::OUTPUT,
     };
+    static FILE: Offer = Offer {
+        name: "load_files_message",
+        // Says which files there are: see `described`.
+        description: "",
+        arguments: &[],
+        output: "message",
+    };
     match kind {
         Kind::Calculator => Some(&CALCULATOR),
         Kind::CurrentDate => Some(&CURRENT_DATE),
+        Kind::File => Some(&FILE),
         _ => None,
+    }
+}
+
+/// What the model is told of a node: for some, what the node holds is part of it.
+fn described(call: &NodeCall, offer: &Offer) -> String {
+    match call.kind {
+        Kind::File => read_file::description(call),
+        _ => offer.description.to_owned(),
     }
 }
 
@@ -85,7 +101,7 @@ impl Tool {
         };
         let tool = Self {
             name: offer.name.to_owned(),
-            description: offer.description.to_owned(),
+            description: described(call, offer),
             offer,
             call: call.clone(),
         };
@@ -203,6 +219,9 @@ impl Tool {
             )));
         }
         call.wanted = vec![self.offer.output.to_owned()].into();
+        if call.kind == Kind::File {
+            return Ok(read_file::tool(&call, ctx).await);
+        }
         let mut output = Box::pin(super::run(&call, ctx))
             .await
             .map_err(|NodeError { message, .. }| Complaint(message))?;

@@ -42,6 +42,7 @@ KINDS = {
     "AgentComponent": "Agent",
     "CalculatorComponent": "Calculator",
     "CurrentDateComponent": "CurrentDate",
+    "FileComponent": "File",
 }
 
 # Versions that are a kind of their own.
@@ -85,6 +86,9 @@ LEFT_OUT = {
 # - Prompt 17f7347639ab, 5b3e6730923e: only logging, and whether a field that no template names is shown.
 # - LanguageModel: only what the editor shows, defaults of other providers, and the override fields, which the exports
 #   of older versions do not have.
+# - FileComponent, all before 196bbc1a65f8: no field Text Encoding (as if it were empty), how documents are converted,
+#   cancelled and fetched from other storages (all of that is refused here). Which encoding a file had, as a column and as
+#   metadata, comes from the library beside the component since lfx 1.12; it is always there.
 # - OpenAiModel: how the key is unwrapped, the words of errors, usage of streamed answers, and the guards on custom
 #   endpoints, for which the engine has its own.
 

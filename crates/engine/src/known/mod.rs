@@ -37,6 +37,7 @@ fn kind_named(name: &str) -> Option<Kind> {
         "TimedAgent" => Kind::TimedAgent,
         "Calculator" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
+        "File" => Kind::File,
         _ => return None,
     })
 }
@@ -76,7 +77,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 13, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 14, "a kind without any code: {kinds:?}");
     }
 
     #[test]

@@ -259,7 +259,9 @@ fn all_starter_flows_compile() {
         "Basic Prompting",
         "Image Sentiment Analysis",
         "Multi Agent Flow",
+        "Portfolio Website Code Generator",
         "SEO Keyword Generator",
+        "Text Sentiment Analysis",
         "Twitter Thread Generator",
     ];
     assert_eq!(native, expected);
