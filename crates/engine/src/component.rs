@@ -34,6 +34,9 @@ pub enum Kind {
     CurrentDate,
     /// Read File.
     File,
+    SaveToFile,
+    StructuredOutput,
+    BatchRun,
 }
 
 impl Kind {
@@ -58,6 +61,9 @@ impl Kind {
             Self::Calculator => "Calculator",
             Self::CurrentDate => "CurrentDate",
             Self::File => "File",
+            Self::SaveToFile => "SaveToFile",
+            Self::StructuredOutput => "StructuredOutput",
+            Self::BatchRun => "BatchRun",
         }
     }
 }
@@ -271,6 +277,9 @@ mod tests {
             Kind::Calculator,
             Kind::CurrentDate,
             Kind::File,
+            Kind::SaveToFile,
+            Kind::StructuredOutput,
+            Kind::BatchRun,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

@@ -281,6 +281,9 @@ fn by_registry_name(name: &str) -> Option<Kind> {
         "CalculatorComponent" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
         "File" => Kind::File,
+        "SaveToFile" => Kind::SaveToFile,
+        "StructuredOutput" => Kind::StructuredOutput,
+        "BatchRunComponent" => Kind::BatchRun,
         _ => return None,
     })
 }
@@ -301,6 +304,9 @@ fn by_module_path(path: &str) -> Option<Kind> {
         "CalculatorComponent" => Kind::Calculator,
         "CurrentDateComponent" => Kind::CurrentDate,
         "FileComponent" => Kind::File,
+        "SaveToFileComponent" => Kind::SaveToFile,
+        "StructuredOutputComponent" => Kind::StructuredOutput,
+        "BatchRunComponent" => Kind::BatchRun,
         _ => return None,
     })
 }
@@ -318,5 +324,8 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::Calculator => &["result"],
         Kind::CurrentDate => &["current_date"],
         Kind::File => &["message", "path", "dataframe", "json"],
+        Kind::SaveToFile => &["message"],
+        Kind::StructuredOutput => &["structured_output", "dataframe_output"],
+        Kind::BatchRun => &["batch_results"],
     }
 }

@@ -5,12 +5,14 @@
 
 mod agent;
 mod ask;
+mod batch_run;
 mod calculator;
 mod chat_input;
 mod chat_output;
 mod conditional_router;
 mod convert;
 mod current_date;
+mod dumps;
 mod language_model;
 mod openai_model;
 mod params;
@@ -18,6 +20,8 @@ mod parser;
 pub(crate) mod pattern;
 mod prompt;
 mod read_file;
+mod save_file;
+mod structured_output;
 mod table;
 mod text_input;
 mod text_output;
@@ -39,6 +43,7 @@ pub(crate) use tool::{TOOLSET, is_tool};
 pub(crate) fn needs_python(kind: Kind, fields: &BTreeMap<String, Field>) -> Option<String> {
     match kind {
         Kind::File => read_file::needs_python(fields),
+        Kind::SaveToFile => save_file::needs_python(fields),
         _ => None,
     }
 }
@@ -64,6 +69,9 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::Calculator => calculator::run(call),
         Kind::CurrentDate => current_date::run(call, ctx),
         Kind::File => Box::pin(read_file::run(call, ctx)).await,
+        Kind::SaveToFile => Box::pin(save_file::run(call, ctx)).await,
+        Kind::StructuredOutput => Box::pin(structured_output::run(call, ctx)).await,
+        Kind::BatchRun => Box::pin(batch_run::run(call, ctx)).await,
     }
 }
 

@@ -43,6 +43,9 @@ KINDS = {
     "CalculatorComponent": "Calculator",
     "CurrentDateComponent": "CurrentDate",
     "FileComponent": "File",
+    "SaveToFileComponent": "SaveToFile",
+    "StructuredOutputComponent": "StructuredOutput",
+    "BatchRunComponent": "BatchRun",
 }
 
 # Versions that are a kind of their own.
@@ -73,6 +76,12 @@ LEFT_OUT = {
     "e3c6d36a2020": "the time stands in the instructions, long conversations fail",
     "d7994f67e4fa": "the time stands in the instructions, long conversations fail",
     "52a387b4d967": "the time stands in the instructions, long conversations fail",
+    # Batch Run of lfx 0.3: the model's class comes from what the editor stored, and without it the run fails.
+    "8b1ec3b03475": "fails without the model's metadata",
+    # Write File before lfx 1.10.2: names with folders are written too.
+    "6d0e4842271e": "writes into folders",
+    "075c3772b3de": "writes into folders",
+    "837120b2e497": "writes into folders",
     # Calculator before lfx 0.4.3: another word for numbers it does not know.
     "acbe2603b034": "other errors",
     "37caa1aba62c": "other errors",
@@ -89,6 +98,9 @@ LEFT_OUT = {
 # - FileComponent, all before 196bbc1a65f8: no field Text Encoding (as if it were empty), how documents are converted,
 #   cancelled and fetched from other storages (all of that is refused here). Which encoding a file had, as a column and as
 #   metadata, comes from the library beside the component since lfx 1.12; it is always there.
+# - StructuredOutputComponent 058ca1f51e9f, 6df6b4102fcf: how calls are traced and remedied. An answer of another shape is
+#   corrected here in other words.
+# - SaveToFileComponent 22345a32005b, e919fa367ee8, 372172f6939b, c6c0bbb3a1f0, 06768dd5465c: other storages and folders of users.
 # - OpenAiModel: how the key is unwrapped, the words of errors, usage of streamed answers, and the guards on custom
 #   endpoints, for which the engine has its own.
 

@@ -38,6 +38,9 @@ fn kind_named(name: &str) -> Option<Kind> {
         "Calculator" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
         "File" => Kind::File,
+        "SaveToFile" => Kind::SaveToFile,
+        "StructuredOutput" => Kind::StructuredOutput,
+        "BatchRun" => Kind::BatchRun,
         _ => return None,
     })
 }
@@ -77,7 +80,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 14, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 17, "a kind without any code: {kinds:?}");
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         messages: messages(call, ctx, &model)?,
         model,
         options,
+        stream: true,
     };
     let (text, usage) = converse(call, ctx, &tools, &mut question).await?;
     Ok(answer(call, ctx, &question.model, text, usage))

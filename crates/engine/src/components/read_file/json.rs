@@ -1,10 +1,9 @@
 //! JSON files: their text in one line with letters taken apart, and what it says.
 
-use std::io;
-
-use serde::Serialize as _;
 use serde_json::{Map, Value as Json};
 use unicode_normalization::UnicodeNormalization as _;
+
+use crate::components::dumps;
 
 /// The document without white space. Texts at its top have their letters decomposed.
 pub(super) fn normalised(text: &str) -> Result<String, String> {
@@ -20,25 +19,7 @@ pub(super) fn normalised(text: &str) -> Result<String, String> {
         Json::Array(items) => items.iter_mut().for_each(decompose),
         _ => {}
     }
-    let mut out = Vec::with_capacity(text.len());
-    let mut writer = serde_json::Serializer::with_formatter(&mut out, Compact);
-    value.serialize(&mut writer).map_err(|error| error.to_string())?;
-    String::from_utf8(out).map_err(|error| error.to_string())
-}
-
-/// No white space, and a sign before each exponent.
-struct Compact;
-
-impl serde_json::ser::Formatter for Compact {
-    fn write_f64<W: ?Sized + io::Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
-        let text = Json::from(value).to_string();
-        match text.split_once('e') {
-            Some((digits, exponent)) if !exponent.starts_with('-') => {
-                write!(out, "{digits}e+{}", exponent.trim_start_matches('+'))
-            }
-            _ => out.write_all(text.as_bytes()),
-        }
-    }
+    Ok(dumps::compact(&value))
 }
 
 /// The object that a text says; anything else is its only value.

@@ -12,11 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde_json::{Map, Value as Json, json};
 
-use super::{from_node, params, wants};
+use super::{dumps, from_node, params, wants};
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput, Param};
 use crate::files::{FileError, MAX_FILE_BYTES};
 use crate::node::Field;
-use crate::template::python_repr;
 use crate::value::{Message, Value, paths};
 
 /// Endings that are read as text.
@@ -80,7 +79,7 @@ pub(crate) fn needs_python(fields: &BTreeMap<String, Field>) -> Option<String> {
 }
 
 /// The storage that is selected; none is the local one.
-fn location(value: &Json) -> String {
+pub(super) fn location(value: &Json) -> String {
     let entry = match value {
         Json::Array(entries) => entries.first(),
         other => Some(other),
@@ -329,7 +328,7 @@ fn part(file: &Read) -> String {
         return file.text.clone();
     }
     let about = json!({"file_path": file.path, "text": "", "encoding": file.encoding});
-    serde_json::to_string_pretty(&about).unwrap_or_else(|_| python_repr(&about))
+    dumps::pretty(&about)
 }
 
 /// Each file's own text; one that is named twice has both.
