@@ -8,7 +8,8 @@ use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
 use crate::files::Files;
-use crate::model::{Http, ModelSettings};
+use crate::model::ModelSettings;
+use crate::outbound::{Http, OutboundSettings};
 use crate::plan::NodeInfo;
 use crate::run::{Clock, Environment, Progress};
 use crate::value::Value;
@@ -34,9 +35,17 @@ pub enum Kind {
     CurrentDate,
     /// Read File.
     File,
+    SplitText,
+    /// The one of before lfx 1.13, which keeps a separator at the start where it should at the end.
+    EarlySplitText,
+    CombineText,
+    TypeConverter,
     SaveToFile,
     StructuredOutput,
     BatchRun,
+    /// Fetches pages.
+    Url,
+    WebSearch,
 }
 
 impl Kind {
@@ -61,9 +70,14 @@ impl Kind {
             Self::Calculator => "Calculator",
             Self::CurrentDate => "CurrentDate",
             Self::File => "File",
+            Self::SplitText | Self::EarlySplitText => "SplitText",
+            Self::CombineText => "CombineText",
+            Self::TypeConverter => "TypeConverter",
             Self::SaveToFile => "SaveToFile",
             Self::StructuredOutput => "StructuredOutput",
             Self::BatchRun => "BatchRun",
+            Self::Url => "Url",
+            Self::WebSearch => "WebSearch",
         }
     }
 }
@@ -220,6 +234,7 @@ pub(crate) struct RunContext {
     pub clock: Clock,
     pub model: Arc<ModelSettings>,
     pub files: Arc<dyn Files>,
+    pub outbound: Arc<OutboundSettings>,
     pub on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub cancel: CancellationToken,
 }
@@ -277,9 +292,14 @@ mod tests {
             Kind::Calculator,
             Kind::CurrentDate,
             Kind::File,
+            Kind::SplitText,
+            Kind::CombineText,
+            Kind::TypeConverter,
             Kind::SaveToFile,
             Kind::StructuredOutput,
             Kind::BatchRun,
+            Kind::Url,
+            Kind::WebSearch,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

@@ -63,6 +63,7 @@ pub async fn execute(
             clock: Arc::clone(&services.clock),
             model: Arc::clone(&services.model),
             files: Arc::clone(&services.files),
+            outbound: Arc::clone(&services.outbound),
             run_id: run_id.to_owned(),
             session_id: prepared.session_id.clone(),
             flow_id: flow_id(plan, request).to_owned(),

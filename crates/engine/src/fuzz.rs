@@ -19,7 +19,8 @@ use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
 use crate::component::Kind;
-use crate::model::{Http, ModelSettings};
+use crate::model::ModelSettings;
+use crate::outbound::{Http, OutboundSettings};
 use crate::problem::{MAX_PROBLEMS, Problem};
 use crate::{NodeOutput, Outcome, Plan, Progress, Request, RunError, Services, execute};
 
@@ -66,6 +67,7 @@ fn run(
         clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),
         model: Arc::new(ModelSettings::default()),
         files: crate::files::none(),
+        outbound: Arc::new(OutboundSettings::default()),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -10,9 +10,11 @@ use serde_json::Value as Json;
 
 use crate::component::{NodeError, NodeOutput, Usage};
 use crate::files::{self, Files};
-use crate::model::{Http, InvalidSettings, ModelSettings};
+use crate::model::ModelSettings;
+use crate::outbound::{Http, OutboundSettings};
 use crate::plan::{NodeInfo, Unsupported};
 use crate::request::RequestError;
+use crate::settings::InvalidSettings;
 
 /// Where credentials and variables come from when the request has none.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -30,6 +32,8 @@ pub struct Services {
     pub model: Arc<ModelSettings>,
     /// What the run's nodes may read and write.
     pub files: Arc<dyn Files>,
+    /// The operator's as well.
+    pub outbound: Arc<OutboundSettings>,
 }
 
 /// Why a process cannot execute flows.
@@ -43,6 +47,7 @@ pub enum ServicesError {
 
 impl Services {
     /// Without files: a caller that has some puts them in. Pooling clients and the environment of this process, whose `FLOWFLEET_MODEL_*` settings are read now and never
+    /// Pooling clients and the environment of this process, whose `FLOWFLEET_MODEL_*` and fetching settings are read now and never
     /// again.
     pub fn from_env() -> Result<Self, ServicesError> {
         Ok(Self {
@@ -51,6 +56,7 @@ impl Services {
             clock: Arc::new(jiff::Timestamp::now),
             model: Arc::new(ModelSettings::from_env()?),
             files: files::none(),
+            outbound: Arc::new(OutboundSettings::from_env()?),
         })
     }
 }

@@ -60,6 +60,7 @@ async fn executed(claimed: &ClaimedRun) -> Value {
         environment: Arc::new(|_: &str| None),
         clock: Arc::new(jiff::Timestamp::now),
         model: Arc::new(ModelSettings::default()),
+        outbound: Arc::default(),
     };
     let run = claimed.lease.run.to_string();
     let outcome = execute(

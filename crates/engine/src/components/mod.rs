@@ -9,6 +9,7 @@ mod batch_run;
 mod calculator;
 mod chat_input;
 mod chat_output;
+mod combine_text;
 mod conditional_router;
 mod convert;
 mod current_date;
@@ -18,14 +19,19 @@ mod openai_model;
 mod params;
 mod parser;
 pub(crate) mod pattern;
+mod printed;
 mod prompt;
 mod read_file;
 mod save_file;
+mod split_text;
 mod structured_output;
 mod table;
 mod text_input;
 mod text_output;
 mod tool;
+mod type_converter;
+mod url;
+mod web_search;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,9 +75,14 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::Calculator => calculator::run(call),
         Kind::CurrentDate => current_date::run(call, ctx),
         Kind::File => Box::pin(read_file::run(call, ctx)).await,
+        Kind::SplitText | Kind::EarlySplitText => split_text::run(call),
+        Kind::CombineText => combine_text::run(call),
+        Kind::TypeConverter => type_converter::run(call),
         Kind::SaveToFile => Box::pin(save_file::run(call, ctx)).await,
         Kind::StructuredOutput => Box::pin(structured_output::run(call, ctx)).await,
         Kind::BatchRun => Box::pin(batch_run::run(call, ctx)).await,
+        Kind::Url => url::run(call, ctx).await,
+        Kind::WebSearch => web_search::run(call, ctx).await,
     }
 }
 
@@ -143,7 +154,7 @@ pub(crate) mod testing {
 
     use crate::component::{Kind, NodeCall, NodeContext, Param, Params, RunContext};
     use crate::files::{FileError, Files};
-    use crate::model::Http;
+    use crate::outbound::Http;
     use crate::plan::NodeInfo;
     use crate::run::Progress;
     use crate::value::Value;
@@ -200,6 +211,7 @@ pub(crate) mod testing {
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
             model: Arc::default(),
             files: crate::files::none(),
+            outbound: Arc::default(),
             on_progress: Arc::new(move |progress| {
                 if let Progress::Token { text, .. } = progress {
                     seen.lock().unwrap().push(text);

@@ -40,6 +40,24 @@ pub(super) fn optional_text(call: &NodeCall, field: &str) -> Result<Option<Strin
     }
 }
 
+/// The texts of a list field, wherever they come from.
+pub(super) fn texts(call: &NodeCall, field: &str) -> Result<Vec<String>, NodeError> {
+    let texts = match call.params.get(field) {
+        None => Vec::new(),
+        Some(Param::Field(Json::Array(items)) | Param::Edge(Value::Json(Json::Array(items)))) => items
+            .iter()
+            .map(|item| json_text(call, field, item))
+            .collect::<Result<Vec<_>, _>>()?,
+        Some(Param::Field(value)) => vec![json_text(call, field, value)?],
+        Some(Param::Edge(value)) => vec![value_text(call, field, value)?],
+        Some(Param::Edges(values)) => values
+            .iter()
+            .map(|value| value_text(call, field, value))
+            .collect::<Result<Vec<_>, _>>()?,
+    };
+    Ok(texts.into_iter().flatten().collect())
+}
+
 fn json_text(call: &NodeCall, field: &str, value: &Json) -> Result<Option<String>, NodeError> {
     match value {
         Json::Null => Ok(None),

@@ -87,7 +87,7 @@ impl Frame {
     }
 }
 
-fn too_large() -> NodeError {
+pub(super) fn too_large() -> NodeError {
     NodeError::permanent(
         "table_too_large",
         format!(

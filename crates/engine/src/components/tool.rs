@@ -5,7 +5,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{calculator, current_date, read_file};
+use super::printed::printed;
+use super::{calculator, current_date, read_file, url, web_search};
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, Param};
 use crate::template::{python_json, python_repr};
 use crate::value::Value;
@@ -13,12 +14,22 @@ use crate::value::Value;
 /// The output of a node in tool mode.
 pub(crate) const TOOLSET: &str = "component_as_tool";
 
-/// A text that the model fills in.
+/// What the model fills in.
 #[derive(Debug)]
 struct Argument {
     name: &'static str,
     description: &'static str,
-    default: &'static str,
+    takes: Takes,
+    /// Without one the model has to say something.
+    default: Option<&'static str>,
+}
+
+/// What an argument may be.
+#[derive(Debug)]
+enum Takes {
+    Text,
+    Texts,
+    OneOf(&'static [&'static str]),
 }
 
 /// What a component offers to models. The words are part of what a flow does: a model decides by them.
@@ -38,7 +49,8 @@ fn offer(kind: Kind) -> Option<&'static Offer> {
         arguments: &[Argument {
             name: "expression",
             description: "The arithmetic expression to evaluate (e.g., '4*4*(33/22)+12-20').",
-            default: "",
+            takes: Takes::Text,
+            default: Some(""),
         }],
         output: calculator::OUTPUT,
     };
@@ -48,7 +60,8 @@ fn offer(kind: Kind) -> Option<&'static Offer> {
         arguments: &[Argument {
             name: "timezone",
             description: "Select the timezone for the current date and time.",
-            default: "UTC",
+            takes: Takes::Text,
+            default: Some("UTC"),
         }],
         output: current_date::OUTPUT,
     };
@@ -59,10 +72,42 @@ fn offer(kind: Kind) -> Option<&'static Offer> {
         arguments: &[],
         output: "message",
     };
+    static URL: Offer = Offer {
+        name: "fetch_content",
+        description: "Fetch content from one or more web pages, following links recursively.",
+        arguments: &[Argument {
+            name: "urls",
+            description: "Enter one or more URLs to crawl recursively, by clicking the '+' button.",
+            takes: Takes::Texts,
+            default: Some(""),
+        }],
+        output: url::TABLE,
+    };
+    static WEB_SEARCH: Offer = Offer {
+        name: "perform_search",
+        description: "Search the web, news, or RSS feeds.",
+        arguments: &[
+            Argument {
+                name: "search_mode",
+                description: "Choose search mode: Web (DuckDuckGo), News (Google News), or RSS (Feed Reader)",
+                takes: Takes::OneOf(&web_search::MODES),
+                default: Some("Web"),
+            },
+            Argument {
+                name: "query",
+                description: "Search keywords for news articles.",
+                takes: Takes::Text,
+                default: None,
+            },
+        ],
+        output: web_search::OUTPUT,
+    };
     match kind {
         Kind::Calculator => Some(&CALCULATOR),
         Kind::CurrentDate => Some(&CURRENT_DATE),
         Kind::File => Some(&FILE),
+        Kind::Url => Some(&URL),
+        Kind::WebSearch => Some(&WEB_SEARCH),
         _ => None,
     }
 }
@@ -72,6 +117,59 @@ fn described(call: &NodeCall, offer: &Offer) -> String {
     match call.kind {
         Kind::File => read_file::description(call),
         _ => offer.description.to_owned(),
+    }
+}
+
+impl Argument {
+    fn schema(&self) -> Json {
+        let mut schema = Map::new();
+        if let Some(default) = self.default {
+            schema.insert("default".to_owned(), default.into());
+        }
+        schema.insert("description".to_owned(), self.description.into());
+        let kind = match self.takes {
+            Takes::Text => "string",
+            Takes::Texts => {
+                schema.insert("items".to_owned(), json!({"type": "string"}));
+                "array"
+            }
+            Takes::OneOf(choices) => {
+                schema.insert("enum".to_owned(), choices.iter().copied().collect());
+                "string"
+            }
+        };
+        schema.insert("type".to_owned(), kind.into());
+        Json::Object(schema)
+    }
+
+    /// What is wrong with what the model says, in pydantic's words.
+    fn complaints(&self, given: Option<&Json>) -> Vec<String> {
+        let Some(given) = given else {
+            let missing = format!("{}: Field required", self.name);
+            return Vec::from_iter(self.default.is_none().then_some(missing));
+        };
+        let name = self.name;
+        match (&self.takes, given) {
+            (Takes::Text, Json::String(_)) => Vec::new(),
+            (Takes::Text, _) => vec![format!("{name}: Input should be a valid string")],
+            (Takes::Texts, Json::Array(items)) => items
+                .iter()
+                .enumerate()
+                .filter(|(_, item)| !item.is_string())
+                .map(|(place, _)| format!("{name}.{place}: Input should be a valid string"))
+                .collect(),
+            (Takes::Texts, _) => vec![format!("{name}: Input should be a valid list")],
+            (Takes::OneOf(choices), given) => {
+                let known = given.as_str().is_some_and(|given| choices.contains(&given));
+                let quoted: Vec<String> = choices.iter().map(|choice| format!("'{choice}'")).collect();
+                let listed = match quoted.split_last() {
+                    Some((last, [])) => last.clone(),
+                    Some((last, others)) => format!("{} or {last}", others.join(", ")),
+                    None => String::new(),
+                };
+                Vec::from_iter((!known).then(|| format!("{name}: Input should be {listed}")))
+            }
+        }
     }
 }
 
@@ -176,17 +274,24 @@ impl Tool {
             .offer
             .arguments
             .iter()
-            .map(|argument| {
-                let schema = json!({
-                    "default": argument.default, "description": argument.description, "type": "string",
-                });
-                (argument.name.to_owned(), schema)
-            })
+            .map(|argument| (argument.name.to_owned(), argument.schema()))
             .collect();
+        let mut parameters = Map::new();
+        parameters.insert("properties".to_owned(), properties.into());
+        let required = self
+            .offer
+            .arguments
+            .iter()
+            .filter(|argument| argument.default.is_none());
+        let required: Vec<&str> = required.map(|argument| argument.name).collect();
+        if !required.is_empty() {
+            parameters.insert("required".to_owned(), required.into());
+        }
+        parameters.insert("type".to_owned(), "object".into());
         json!({"type": "function", "function": {
             "name": self.name,
             "description": self.description,
-            "parameters": {"properties": properties, "type": "object"},
+            "parameters": parameters,
         }})
     }
 
@@ -197,25 +302,20 @@ impl Tool {
         ctx: &NodeContext,
     ) -> Result<String, Complaint> {
         let mut call = self.call.clone();
-        let mut wrong = String::new();
+        let mut wrong = Vec::new();
         for argument in self.offer.arguments {
-            match given.get(argument.name) {
-                None => call
-                    .params
-                    .insert(argument.name, Param::Field(argument.default.into())),
-                Some(Json::String(text)) => call
-                    .params
-                    .insert(argument.name, Param::Field(text.as_str().into())),
-                Some(_) => {
-                    wrong.push_str(&format!(" {}: Input should be a valid string\n", argument.name));
-                }
-            }
+            let said = given.get(argument.name);
+            wrong.extend(argument.complaints(said));
+            let value = said.cloned().or_else(|| argument.default.map(Json::from));
+            call.params
+                .insert(argument.name, Param::Field(value.unwrap_or_default()));
         }
         if !wrong.is_empty() {
             let given = python_repr(&Json::Object(given.clone()));
             return Err(Complaint(format!(
-                "Error invoking tool '{}' with kwargs {given} with error:\n{wrong} Please fix the error and try again.",
-                self.name
+                "Error invoking tool '{}' with kwargs {given} with error:\n {}\n Please fix the error and try again.",
+                self.name,
+                wrong.join("\n")
             )));
         }
         call.wanted = vec![self.offer.output.to_owned()].into();
@@ -225,12 +325,15 @@ impl Tool {
         let mut output = Box::pin(super::run(&call, ctx))
             .await
             .map_err(|NodeError { message, .. }| Complaint(message))?;
-        Ok(match output.values.remove(self.offer.output) {
-            Some(Value::Message(message)) => message.text,
-            Some(Value::Data(data)) => python_json(&Json::Object(data)),
+        match output.values.remove(self.offer.output) {
+            Some(Value::Message(message)) => Ok(message.text),
+            Some(Value::Data(data)) => Ok(python_json(&Json::Object(data))),
+            Some(Value::Table(rows)) => {
+                printed(&rows).map_err(|NodeError { message, .. }| Complaint(message))
+            }
             // No component that is a tool gives anything else.
-            Some(Value::Json(_) | Value::Table(_)) | None => String::new(),
-        })
+            Some(Value::Json(_)) | None => Ok(String::new()),
+        }
     }
 }
 

@@ -43,15 +43,23 @@ KINDS = {
     "CalculatorComponent": "Calculator",
     "CurrentDateComponent": "CurrentDate",
     "FileComponent": "File",
+    "SplitTextComponent": "SplitText",
+    "CombineTextComponent": "CombineText",
+    "TypeConverterComponent": "TypeConverter",
     "SaveToFileComponent": "SaveToFile",
     "StructuredOutputComponent": "StructuredOutput",
     "BatchRunComponent": "BatchRun",
+    "URLComponent": "Url",
+    "WebSearchComponent": "WebSearch",
 }
 
 # Versions that are a kind of their own.
 VARIANTS = {
     # {current_date} is a time, to the second.
     "14306d4a9373": "TimedAgent",
+    # "End" keeps the separator at the start.
+    "859adebdf672": "EarlySplitText",
+    "29ae597d2d86": "EarlySplitText",
 }
 
 # First release that is looked at: Langflow 1.8.
@@ -82,6 +90,9 @@ LEFT_OUT = {
     "6d0e4842271e": "writes into folders",
     "075c3772b3de": "writes into folders",
     "837120b2e497": "writes into folders",
+    # Another Split Text, of long ago: takes lists, gives a list.
+    "8bf0c56a5e7e": "another component",
+    "9e0311c09f2f": "another component",
     # Calculator before lfx 0.4.3: another word for numbers it does not know.
     "acbe2603b034": "other errors",
     "37caa1aba62c": "other errors",
@@ -101,6 +112,7 @@ LEFT_OUT = {
 # - StructuredOutputComponent 058ca1f51e9f, 6df6b4102fcf: how calls are traced and remedied. An answer of another shape is
 #   corrected here in other words.
 # - SaveToFileComponent 22345a32005b, e919fa367ee8, 372172f6939b, c6c0bbb3a1f0, 06768dd5465c: other storages and folders of users.
+# - TypeConverterComponent be7797f8df1c, 6ce26e994c2d: fail on a plain dictionary, which no edge carries.
 # - OpenAiModel: how the key is unwrapped, the words of errors, usage of streamed answers, and the guards on custom
 #   endpoints, for which the engine has its own.
 

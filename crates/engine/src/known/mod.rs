@@ -38,9 +38,15 @@ fn kind_named(name: &str) -> Option<Kind> {
         "Calculator" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
         "File" => Kind::File,
+        "SplitText" => Kind::SplitText,
+        "EarlySplitText" => Kind::EarlySplitText,
+        "CombineText" => Kind::CombineText,
+        "TypeConverter" => Kind::TypeConverter,
         "SaveToFile" => Kind::SaveToFile,
         "StructuredOutput" => Kind::StructuredOutput,
         "BatchRun" => Kind::BatchRun,
+        "Url" => Kind::Url,
+        "WebSearch" => Kind::WebSearch,
         _ => return None,
     })
 }
@@ -80,7 +86,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 17, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 23, "a kind without any code: {kinds:?}");
     }
 
     #[test]
@@ -154,6 +160,8 @@ mod tests {
             ("models_and_agents/agent.py", Kind::Agent),
             ("utilities/calculator_core.py", Kind::Calculator),
             ("utilities/current_date.py", Kind::CurrentDate),
+            ("data_source/url.py", Kind::Url),
+            ("data_source/web_search.py", Kind::WebSearch),
         ];
         for (file, kind) in cases {
             assert_eq!(kind_of(&read(&components.join(file))), Some(kind), "{file}");

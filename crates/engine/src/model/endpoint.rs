@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::address;
 use super::fault::refused_address;
 use super::settings::HOSTS;
 use crate::component::{NodeContext, NodeError};
+use crate::outbound::{Reach, literal};
 
 /// The server that is asked when nothing else is said.
 pub(crate) const DEFAULT_BASE: &str = "https://api.openai.com/v1";
@@ -47,7 +47,7 @@ impl Endpoint {
             .unwrap_or_else(|| DEFAULT_BASE.to_owned());
         let url = completions_url(&base)?;
         let trusted = is_trusted(&url, ctx);
-        if !trusted && address::literal(&url).is_some_and(address::is_refused) {
+        if !trusted && literal(&url).is_some_and(|address| Reach::Models.refuses(address)) {
             return Err(refused_address(&host(&url)));
         }
         let is_ours = std::env::vars_os().any(|(_, value)| value.to_str() == Some(key.as_str()));

@@ -6,11 +6,11 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::Value as Json;
 
-use super::address::Refused;
 use super::settings::HOSTS;
 use super::wire::Dialect;
 use super::{Chat, retry, stream};
 use crate::component::NodeError;
+use crate::outbound::Refused;
 
 /// A flow's base URL leads where flows may not connect.
 const ADDRESS_REFUSED: &str = "model_address_refused";

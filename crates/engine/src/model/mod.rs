@@ -3,12 +3,10 @@
 //! Owns the wire, timeouts, retries within one call, which addresses a flow may connect to, and what an error tells
 //! the user. It neither logs nor returns keys. Which model is asked and with which messages is the components' business.
 
-mod address;
 mod endpoint;
 mod fault;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-mod hosts;
 mod retry;
 mod settings;
 mod sse;
@@ -23,11 +21,9 @@ use serde_json::{Map, Value as Json};
 use crate::component::{NodeContext, NodeError, Usage};
 use crate::metrics as names;
 
-pub use address::Http;
 pub(crate) use endpoint::{Endpoint, api_key};
 use fault::Fault;
-pub use hosts::{Host, InvalidHost};
-pub use settings::{CallLimits, InvalidSettings, ModelSettings};
+pub use settings::{CallLimits, ModelSettings};
 
 /// One question to a model.
 #[derive(Debug)]

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::hosts::Host;
+use crate::outbound::Host;
+use crate::settings::{InvalidSettings, LONGEST, MOST_RETRIES, Reader};
 
 const TIMEOUT: &str = "FLOWFLEET_MODEL_TIMEOUT_S";
 const FIRST_BYTE: &str = "FLOWFLEET_MODEL_FIRST_BYTE_TIMEOUT_S";
@@ -13,9 +14,6 @@ const IDLE: &str = "FLOWFLEET_MODEL_IDLE_TIMEOUT_S";
 const MAX_RETRIES: &str = "FLOWFLEET_MODEL_MAX_RETRIES";
 const MAX_WAIT: &str = "FLOWFLEET_MODEL_MAX_WAIT_S";
 pub(super) const HOSTS: &str = "FLOWFLEET_MODEL_HOSTS";
-
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
-const MOST_RETRIES: u32 = 10;
 
 /// Timeouts and retries of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +66,6 @@ pub struct ModelSettings {
     pub hosts: Vec<Host>,
 }
 
-/// Everything that is wrong with the settings.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("; "))]
-pub struct InvalidSettings(pub Vec<String>);
-
 impl ModelSettings {
     /// The defaults, changed by the environment of this process.
     pub fn from_env() -> Result<Self, InvalidSettings> {
@@ -82,10 +75,7 @@ impl ModelSettings {
 
     /// A variable set to nothing is one that is not set.
     pub(crate) fn read(environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, InvalidSettings> {
-        let mut reader = Reader {
-            environment,
-            problems: Vec::new(),
-        };
+        let mut reader = Reader::of(environment);
         let defaults = CallLimits::default();
         let settings = Self {
             limits: CallLimits {
@@ -97,67 +87,7 @@ impl ModelSettings {
             },
             hosts: reader.hosts(HOSTS),
         };
-        match reader.problems.is_empty() {
-            true => Ok(settings),
-            false => Err(InvalidSettings(reader.problems)),
-        }
-    }
-}
-
-/// Reads settings and gathers what is wrong, so that all of it is said at once.
-struct Reader<'e> {
-    environment: &'e dyn Fn(&str) -> Option<String>,
-    problems: Vec<String>,
-}
-
-impl Reader<'_> {
-    fn text(&self, name: &str) -> Option<String> {
-        let text = (self.environment)(name)?.trim().to_owned();
-        (!text.is_empty()).then_some(text)
-    }
-
-    fn seconds(&mut self, name: &str, default: Duration) -> Duration {
-        let Some(text) = self.text(name) else {
-            return default;
-        };
-        let seconds = text
-            .parse()
-            .ok()
-            .and_then(|s| Duration::try_from_secs_f64(s).ok());
-        seconds
-            .filter(|seconds| !seconds.is_zero() && *seconds <= LONGEST)
-            .unwrap_or_else(|| {
-                let most = LONGEST.as_secs();
-                self.problems.push(format!(
-                    "{name} must be a number of seconds above 0 and at most {most}, not {text:?}"
-                ));
-                default
-            })
-    }
-
-    fn retries(&mut self, name: &str, default: u32) -> u32 {
-        let Some(text) = self.text(name) else {
-            return default;
-        };
-        let retries = text.parse().ok().filter(|retries| *retries <= MOST_RETRIES);
-        retries.unwrap_or_else(|| {
-            self.problems.push(format!(
-                "{name} must be a whole number from 0 to {MOST_RETRIES}, not {text:?}"
-            ));
-            default
-        })
-    }
-
-    fn hosts(&mut self, name: &str) -> Vec<Host> {
-        let text = self.text(name).unwrap_or_default();
-        let mut hosts = Vec::new();
-        for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            match entry.parse() {
-                Ok(host) => hosts.push(host),
-                Err(error) => self.problems.push(format!("{name}: {error}")),
-            }
-        }
-        hosts
+        reader.end(settings)
     }
 }
 

@@ -257,11 +257,20 @@ fn all_starter_flows_compile() {
     native.sort();
     let expected = [
         "Basic Prompting",
+        "Blog Writer",
+        "Content Aggregator",
+        "Deep Research Agent",
         "Image Sentiment Analysis",
+        "Instagram Copywriter",
+        "Market Research",
         "Multi Agent Flow",
         "Portfolio Website Code Generator",
         "SEO Keyword Generator",
+        "Sequential Tasks Agents",
+        "Simple Agent",
+        "Social Media Agent",
         "Text Sentiment Analysis",
+        "Travel Planning Agents",
         "Twitter Thread Generator",
     ];
     assert_eq!(native, expected);

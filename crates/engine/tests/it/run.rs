@@ -89,6 +89,7 @@ impl Runner {
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
             model: Arc::new(self.model_settings.clone()),
             files: Arc::clone(&self.files),
+            outbound: Arc::default(),
         };
         let on_progress = Arc::new(move |progress: Progress| {
             watch(&progress);

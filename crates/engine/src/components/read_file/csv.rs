@@ -26,18 +26,22 @@ pub(crate) fn read(text: &str) -> Result<Vec<Map<String, Json>>, String> {
             .ok_or("is empty: a table needs a line of column names")?,
     );
     let records: Vec<Vec<String>> = records.collect();
-    if let Some(line) = records.iter().position(|record| record.len() > head.len()) {
+    // A first row that is longer has cells before the first column: names of rows, which are left out.
+    let unnamed = records
+        .first()
+        .map_or(0, |first| first.len().saturating_sub(head.len()));
+    let width = head.len() + unnamed;
+    if let Some(line) = records.iter().position(|record| record.len() > width) {
         return Err(format!(
-            "row {} has more cells than there are columns ({})",
-            line + 1,
-            head.len()
+            "row {} has more cells than the first ({width})",
+            line + 1
         ));
     }
     let mut rows = vec![Map::new(); records.len()];
     for (index, name) in head.iter().enumerate() {
         let cells: Vec<&str> = records
             .iter()
-            .map(|record| record.get(index).map_or("", String::as_str))
+            .map(|record| record.get(unnamed + index).map_or("", String::as_str))
             .collect();
         for (row, cell) in rows.iter_mut().zip(column(&cells)) {
             row.insert(name.clone(), cell);
@@ -303,11 +307,12 @@ mod tests {
                 "a\n1e5\n.5\n-inf\n",
                 json!([{"a": 100_000.0}, {"a": 0.5}, {"a": "-inf"}]),
             ),
+            ("a\n1,2\n3\n", json!([{"a": 2.0}, {"a": null}])),
             ("a,b\n", json!([])),
         ] {
             assert_eq!(rows(text).unwrap(), expected, "{text:?}");
         }
-        for bad in ["", "\n\n", "a\n1,2\n", "a\n\"x"] {
+        for bad in ["", "\n\n", "a\n1\n1,2\n", "a\n\"x"] {
             assert!(rows(bad).is_err(), "{bad:?}");
         }
     }

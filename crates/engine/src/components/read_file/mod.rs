@@ -3,7 +3,7 @@
 //! Files come from the [`crate::files::Files`] of the run. Documents that need a converter, archives, and other
 //! storages are the Python engine's.
 
-mod csv;
+pub(super) mod csv;
 mod json;
 mod text;
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::*;
+use crate::outbound::Http;
 
 /// Resolves each name to these addresses.
 struct Names(Vec<(&'static str, Vec<SocketAddr>)>);

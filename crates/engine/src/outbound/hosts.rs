@@ -12,7 +12,7 @@ pub struct Host {
 }
 
 impl Host {
-    pub(super) fn matches(&self, url: &reqwest::Url) -> bool {
+    pub(crate) fn matches(&self, url: &reqwest::Url) -> bool {
         url.host_str() == Some(&self.name)
             && self
                 .port
