@@ -39,7 +39,8 @@ MAY_DEPEND = {
     "flowfleet-mock-model": set(),
     **{name: {"flowfleet-core"} for name in ADAPTER_PACKAGES | {"flowfleet-engine", "flowfleet-runtime"}},
     "flowfleet-dispatcher": SERVICE_PACKAGES,
-    "flowfleet-worker": SERVICE_PACKAGES,
+    "flowfleet-python": {"flowfleet-engine"},
+    "flowfleet-worker": SERVICE_PACKAGES | {"flowfleet-python"},
 }
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}

@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Latency,
     /// CPU of the engine alone, beside warm lfx
     Engine,
+    /// The Python host beside lfx serve: runs a second, CPU and memory
+    Python,
     /// Cost of a run as the history, the backlog, the listeners and the fleet grow
     Scale,
     /// Where a run's CPU goes

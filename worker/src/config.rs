@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use flowfleet_core::QueueName;
 use flowfleet_core::lease::Term;
+use flowfleet_core::{Capabilities, Capability, QueueName};
 use flowfleet_runtime::settings::{self, Backends, ConfigError, SecretUrl};
 use flowfleet_runtime::telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
@@ -20,14 +20,18 @@ pub struct Config {
     pub queue_url: SecretUrl,
     pub bus_url: SecretUrl,
     pub blob_url: SecretUrl,
-    /// Pools to take runs from.
+    /// Queues to take runs from.
     pub queues: Vec<String>,
+    /// What this worker can do: `native`, and names of your own. Python comes with its host.
+    pub capabilities: Vec<String>,
     /// Runs executed at once. Flows mostly wait for models, so this is far more than there are cores.
     pub slots: u32,
     /// How long a lease lasts, in seconds; it is renewed every third of it.
     pub lease_s: f64,
     /// How long a drain lets runs finish before it hands them back, in seconds.
     pub drain_s: f64,
+    /// Messages that a session of a flow remembers at least; older ones are forgotten.
+    pub session_messages: u32,
     /// Where health and metrics are served; port 0 picks one.
     pub admin_listen: SocketAddr,
     /// Which lines are logged, such as `info` or `info,flowfleet_worker=debug`.
@@ -37,6 +41,8 @@ pub struct Config {
     pub lifecycle: String,
     /// How this machine is called; by default its host name.
     pub name: Option<String>,
+    /// Flows that need Python.
+    pub python: flowfleet_python::Settings,
 }
 
 impl Default for Config {
@@ -48,14 +54,17 @@ impl Default for Config {
             bus_url: backends.bus_url,
             blob_url: backends.blob_url,
             queues: vec!["default".to_owned()],
+            capabilities: vec![Capability::native().to_string()],
             slots: 64,
             lease_s: 30.0,
             drain_s: 25.0,
+            session_messages: 10_000,
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 7701)),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             lifecycle: "local".to_owned(),
             name: None,
+            python: flowfleet_python::Settings::default(),
         }
     }
 }
@@ -72,10 +81,18 @@ pub enum BadConfig {
     },
     #[error("lifecycle {0:?} is not known: use local, spot, on_demand or fargate")]
     Lifecycle(String),
+    #[error(transparent)]
+    Python(#[from] flowfleet_python::BadSettings),
     #[error("queues must name at least one queue")]
     NoQueue,
     #[error("queues: {0}")]
     Queue(#[from] flowfleet_core::name::BadName),
+    #[error("capabilities: {0}")]
+    Capability(flowfleet_core::name::BadName),
+    #[error(
+        "capabilities: python is not a name to give: it is announced by the host for Python once that works"
+    )]
+    NamesPython,
 }
 
 impl Config {
@@ -106,6 +123,19 @@ impl Config {
             "3600",
             self.lease_s.to_string(),
         )?;
+        for name in &self.capabilities {
+            let capability: Capability = name.parse().map_err(BadConfig::Capability)?;
+            if capability == Capability::python() {
+                return Err(BadConfig::NamesPython);
+            }
+        }
+        range(
+            "session_messages",
+            (1..=1_000_000).contains(&self.session_messages),
+            "1",
+            "1000000",
+            self.session_messages.to_string(),
+        )?;
         range(
             "drain_s",
             (0.0..=86_400.0).contains(&self.drain_s),
@@ -116,7 +146,16 @@ impl Config {
         if !["local", "spot", "on_demand", "fargate"].contains(&self.lifecycle.as_str()) {
             return Err(BadConfig::Lifecycle(self.lifecycle.clone()));
         }
+        self.python.check()?;
         self.queue_names().map(drop)
+    }
+
+    /// What it can do by its settings; names that are wrong were refused before.
+    pub(crate) fn capability_set(&self) -> Capabilities {
+        self.capabilities
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect()
     }
 
     pub(crate) fn queue_names(&self) -> Result<Vec<QueueName>, BadConfig> {
@@ -305,12 +344,21 @@ mod tests {
             (with(|c| c.lease_s = 0.0), "lease_s must be"),
             (with(|c| c.lease_s = f64::NAN), "lease_s must be"),
             (with(|c| c.drain_s = -1.0), "drain_s must be"),
+            (with(|c| c.session_messages = 0), "session_messages must be"),
             (
                 with(|c| c.lifecycle = "cheap".into()),
                 "lifecycle \"cheap\" is not known",
             ),
             (with(|c| c.queues.clear()), "at least one queue"),
             (with(|c| c.queues = vec!["a b".into()]), "queues:"),
+            (
+                with(|c| c.capabilities = vec!["a b".into()]),
+                "capabilities: capability",
+            ),
+            (
+                with(|c| c.capabilities = vec!["python".into()]),
+                "capabilities: python",
+            ),
         ] {
             assert!(refused.contains(said), "{refused}");
         }
@@ -323,7 +371,15 @@ mod tests {
         assert_eq!(config, Config::default());
         let text = std::fs::read_to_string(&path).unwrap();
         let keys = serde_json::to_value(Config::default()).unwrap();
-        for key in keys.as_object().unwrap().keys() {
+        let python = keys["python"].as_object().unwrap().keys();
+        assert!(text.contains("\n[python]\n"));
+        for key in keys
+            .as_object()
+            .unwrap()
+            .keys()
+            .chain(python)
+            .filter(|key| *key != "python")
+        {
             let shown = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
             assert!(text.lines().any(shown), "{key} is not explained");
         }

@@ -10,6 +10,7 @@ use flowfleet_core::clock::seconds_between;
 use flowfleet_core::run::{ClaimedRun, RunInput, Usage};
 use flowfleet_core::{Payload, PortError, TraceContext};
 use flowfleet_engine::{NodeOutput, Outcome, Plan, Request, Services};
+use flowfleet_python::{NoMemory, Work};
 use flowfleet_runtime::backoff::Backoff;
 use flowfleet_runtime::{payload, trace};
 use futures::FutureExt as _;
@@ -23,8 +24,9 @@ use crate::Inner;
 use crate::files::TenantFiles;
 use crate::held::{HeldRun, Stop};
 use crate::journal::Written;
+use crate::memory::RunMemory;
 use crate::outcome::{self, Leavings, Verdict};
-use crate::plans::NoPlan;
+use crate::plans::{Kept, NoPlan};
 use crate::progress::{Reporter, Reports, until_there};
 
 /// A timeout longer than any clock: what cannot be waited for is not waited for.
@@ -143,15 +145,26 @@ async fn act(
             );
         }
     };
-    let resume = resume(inner, run).await;
-    reports.resumed(&resume);
-    match drive(inner, run, &plan, &request, resume, reports, reporter).await {
+    let ended = match (&plan.document, &inner.deps.python) {
+        (Some(document), Some(host)) => {
+            reports.whole_flow();
+            let host = InPython { host, document };
+            host.drive(inner, run, &plan, &request, reports, reporter).await
+        }
+        // Without a host the engine says what the flow needs.
+        _ => {
+            let resume = resume(inner, run).await;
+            reports.resumed(&resume);
+            drive(inner, run, &plan, &request, resume, reports, reporter).await
+        }
+    };
+    match ended {
         Ok(outcome) => sealed(inner, run, outcome).await,
         Err(error) => outcome::failed(&error),
     }
 }
 
-async fn plan(inner: &Inner, run: &ClaimedRun) -> Result<Arc<Plan>, Verdict> {
+async fn plan(inner: &Inner, run: &ClaimedRun) -> Result<Kept, Verdict> {
     let mut backoff = Backoff::default();
     loop {
         match inner.plans.get(&*inner.deps.store, &run.tenant, &run.flow).await {
@@ -214,12 +227,10 @@ async fn resume(inner: &Inner, run: &ClaimedRun) -> BTreeMap<String, NodeOutput>
     outputs
 }
 
-/// Drives the flow and writes down what it reports. While a report waits for room in the journal the flow is not
-/// driven on: that is how a store that is away holds up executions instead of filling memory.
 async fn drive(
     inner: &Inner,
     run: &ClaimedRun,
-    plan: &Arc<Plan>,
+    plan: &Kept,
     request: &Request,
     resume: BTreeMap<String, NodeOutput>,
     reports: &mut Reports,
@@ -228,13 +239,47 @@ async fn drive(
     let cancel = CancellationToken::new();
     let _cancelled = cancel.clone().drop_guard();
     let run_id = run.lease.run.to_string();
-    let services = Services {
-        files: TenantFiles::new(Arc::clone(&inner.deps.blob), run.tenant.clone()),
-        ..inner.deps.services.clone()
-    };
-    let mut flow = Box::pin(flowfleet_engine::execute(
-        plan, request, resume, &run_id, &services, reporter, cancel,
-    ));
+    let plan = &plan.plan;
+    let services = services(inner, run, plan, request);
+    let flow = flowfleet_engine::execute(plan, request, resume, &run_id, &services, reporter, cancel);
+    noted(inner, reports, flow).await
+}
+
+/// A flow that runs whole in the Python host.
+struct InPython<'a> {
+    host: &'a flowfleet_python::Host,
+    document: &'a [u8],
+}
+
+impl InPython<'_> {
+    async fn drive(
+        &self,
+        inner: &Inner,
+        run: &ClaimedRun,
+        plan: &Kept,
+        request: &Request,
+        reports: &mut Reports,
+        reporter: Reporter,
+    ) -> Result<Outcome, flowfleet_engine::RunError> {
+        let work = Work {
+            plan: &plan.plan,
+            document: self.document,
+            request,
+            run_id: &run.lease.run.to_string(),
+            realm: run.tenant.as_str(),
+            services: &inner.deps.services,
+            memory: &NoMemory,
+        };
+        // Dropping the execution cancels it.
+        let flow = self.host.execute(work, reporter, CancellationToken::new());
+        noted(inner, reports, flow).await
+    }
+}
+
+/// Drives the flow and writes down what it reports. While a report waits for room in the journal the flow is not
+/// driven on: that is how a store that is away holds up executions instead of filling memory.
+async fn noted<T>(inner: &Inner, reports: &mut Reports, flow: impl Future<Output = T>) -> T {
+    let mut flow = Box::pin(flow);
     loop {
         tokio::select! {
             // The flow first: one that ends without ever waiting is written in one go with its end.
@@ -242,6 +287,20 @@ async fn drive(
             ended = &mut flow => return ended,
             () = reports.next() => reports.note(inner).await,
         }
+    }
+}
+
+/// The services of a run that is part of a conversation. The others have the worker's own, and touch no memory.
+fn services(inner: &Inner, run: &ClaimedRun, plan: &Plan, request: &Request) -> Services {
+    // Langflow's API always has a session: the flow's, if the caller names none.
+    let named = run.session_id.is_some() || request.langflow_id.is_some();
+    let memory = plan
+        .converses(named)
+        .then(|| RunMemory::of(Arc::clone(&inner.deps.store), run, inner.config.session_messages));
+    Services {
+        files: TenantFiles::new(Arc::clone(&inner.deps.blob), run.tenant.clone()),
+        memory,
+        ..inner.deps.services.clone()
     }
 }
 

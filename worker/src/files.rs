@@ -76,8 +76,6 @@ impl Files for TenantFiles {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use std::collections::HashMap;
     use std::sync::Mutex;
 

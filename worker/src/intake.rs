@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flowfleet_core::RunId;
 use flowfleet_core::error::PortError;
 use flowfleet_core::port::{Claim, Consumer, Delivery, Receipt};
+use flowfleet_core::{Capabilities, RunId};
 use flowfleet_runtime::backoff::Backoff;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
 use crate::metrics::WORKER_BOOT_SECONDS;
@@ -40,11 +40,19 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
         .deps
         .readiness
         .set("consuming", Err("not consuming yet".to_owned()));
+    let mut abilities = inner.abilities.watch();
     while !inner.draining.is_cancelled() {
+        let pools = abilities.borrow_and_update().pools(&inner.queues);
+        if pools.is_empty() {
+            let nothing = "this worker can do nothing that a run needs: see its setting capabilities";
+            inner.deps.readiness.set("consuming", Err(nothing.to_owned()));
+            let _ = inner.draining.run_until_cancelled(abilities.changed()).await;
+            continue;
+        }
         let opening = inner
             .deps
             .queue
-            .consume(&inner.queues, window.prefetch(inner.config.slots));
+            .consume(&pools, window.prefetch(inner.config.slots));
         let error = match inner.draining.run_until_cancelled(opening).await {
             None => break,
             Some(Err(error)) => error,
@@ -57,7 +65,7 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
                         .record(inner.made.elapsed());
                 }
                 let began = Instant::now();
-                let ended = take(&inner, &mut *consumer, window, &mut runs).await;
+                let ended = take(&inner, &mut *consumer, window, &mut abilities, &mut runs).await;
                 if let Err(error) = consumer.pause().await {
                     tracing::debug!(%error, "buffered messages come back when the consumer is gone");
                 }
@@ -68,6 +76,10 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
                     Ok(Ended::Draining) => break,
                     Ok(Ended::Resize(wanted)) => {
                         window = wanted;
+                        continue;
+                    }
+                    Ok(Ended::Changed) => {
+                        tracing::info!(can = ?inner.abilities.now(), "what this worker can do has changed");
                         continue;
                     }
                     Err(error) => error,
@@ -122,6 +134,8 @@ impl Window {
 enum Ended {
     Draining,
     Resize(Window),
+    /// It can do something else than before.
+    Changed,
 }
 
 /// Consumes until the worker drains, wants another window, or the consumer breaks.
@@ -129,6 +143,7 @@ async fn take(
     inner: &Arc<Inner>,
     consumer: &mut dyn Consumer,
     window: Window,
+    abilities: &mut watch::Receiver<Capabilities>,
     runs: &mut JoinSet<()>,
 ) -> Result<Ended, PortError> {
     let mut backoff = Backoff::default();
@@ -148,6 +163,7 @@ async fn take(
         let received = tokio::select! {
             biased;
             () = inner.draining.cancelled() => return Ok(Ended::Draining),
+            _ = abilities.changed() => return Ok(Ended::Changed),
             received = tokio::time::timeout(CHECK, consumer.receive(slots.num_permits())) => received,
         };
         show_connected(inner, consumer);
@@ -233,7 +249,9 @@ async fn claim(inner: &Inner, deliveries: &[Delivery]) -> Result<(Vec<Claim>, In
 
 async fn claim_batch(inner: &Inner, ids: &[RunId]) -> Result<Vec<Claim>, PortError> {
     let ttl = inner.config.term().ttl;
-    let claims = tokio::time::timeout(CLAIM_PATIENCE, inner.deps.store.claim(inner.id, ids, ttl)).await;
+    let can = inner.abilities.now();
+    let claims = inner.deps.store.claim(inner.id, &can, ids, ttl);
+    let claims = tokio::time::timeout(CLAIM_PATIENCE, claims).await;
     let late = |_| {
         PortError::new(
             flowfleet_core::Kind::Retryable,

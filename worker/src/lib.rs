@@ -12,6 +12,7 @@
 //! Left to others: what is due, expired leases, messages the broker lost (the dispatcher's leader), and flows
 //! themselves (the engine).
 
+mod abilities;
 mod config;
 mod drain;
 mod execute;
@@ -21,6 +22,7 @@ mod held;
 mod intake;
 mod journal;
 mod live;
+mod memory;
 pub mod metrics;
 mod outcome;
 mod plans;
@@ -39,6 +41,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use abilities::Abilities;
 pub use config::{Args, BadConfig, Config};
 
 use held::Held;
@@ -54,6 +57,8 @@ pub struct Deps {
     pub bus: Arc<dyn Bus>,
     pub blob: Arc<dyn BlobStore>,
     pub services: flowfleet_engine::Services,
+    /// Runs flows that the native engine must not stand in for.
+    pub python: Option<flowfleet_python::Host>,
     pub readiness: Readiness,
 }
 
@@ -63,6 +68,7 @@ pub struct Worker {
     id: WorkerId,
     config: Config,
     deps: Deps,
+    abilities: Abilities,
     made: Instant,
 }
 
@@ -72,6 +78,7 @@ struct Inner {
     id: WorkerId,
     config: Config,
     queues: Vec<QueueName>,
+    abilities: Abilities,
     deps: Deps,
     started_at: Timestamp,
     made: Instant,
@@ -93,6 +100,7 @@ impl Worker {
     pub fn new(config: Config, deps: Deps) -> Self {
         Self {
             id: WorkerId::generate(),
+            abilities: Abilities::new(config.capability_set()),
             config,
             deps,
             made: Instant::now(),
@@ -102,6 +110,11 @@ impl Worker {
     /// Who this worker is in leases, presence and logs: new at every start.
     pub fn id(&self) -> WorkerId {
         self.id
+    }
+
+    /// What it can do. Whoever hosts more than the native engine adds to it.
+    pub fn abilities(&self) -> Abilities {
+        self.abilities.clone()
     }
 
     /// Works until told to end, then drains. Dropping the future instead ends everything at once, as a crash would.
@@ -122,6 +135,9 @@ impl Worker {
         background.spawn(heartbeat::run(Arc::clone(&inner), ending.clone()));
         background.spawn(heartbeat::lapse(Arc::clone(&inner), ending.clone()));
         background.spawn(presence::run(Arc::clone(&inner), ending.clone()));
+        if let Some(host) = &inner.deps.python {
+            background.spawn(inner.abilities.clone().follow(host.states(), ending.clone()));
+        }
         let mut foreground = JoinSet::new();
         foreground.spawn(intake::run(Arc::clone(&inner)));
 
@@ -144,6 +160,7 @@ impl Worker {
             id,
             config,
             deps,
+            abilities,
             made,
         } = self;
         let queues = config.queue_names()?;
@@ -173,6 +190,7 @@ impl Worker {
             draining: shutdown.draining.clone(),
             changed: Notify::new(),
             queues,
+            abilities,
             config,
             deps,
         }))

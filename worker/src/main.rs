@@ -67,6 +67,10 @@ async fn start(config: &Config, services: Services, metrics: PrometheusHandle) -
         bus: bus.await.context("bus_url")?,
         blob: blob.await.context("blob_url")?,
         services,
+        python: match config.python.enabled {
+            true => Some(flowfleet_python::Host::start(config.python.clone())?),
+            false => None,
+        },
         readiness: Readiness::default(),
     };
     let listener = tokio::net::TcpListener::bind(config.admin_listen).await;

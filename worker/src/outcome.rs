@@ -52,7 +52,10 @@ pub(crate) fn internal(code: &str, message: &str) -> Verdict {
 pub(crate) fn failed(failure: &flowfleet_engine::RunError) -> Verdict {
     use flowfleet_engine::RunError as Engine;
     let kind = match failure {
-        Engine::Node { .. } => RunErrorKind::Node,
+        Engine::Host(error) if error.interrupted => return Verdict::Stopped(Stop::Interrupted),
+        Engine::Host(error) if error.code == "python_timeout" => RunErrorKind::Timeout,
+        Engine::Host(error) if error.code == "python_unavailable" => RunErrorKind::Internal,
+        Engine::Node { .. } | Engine::Host(_) => RunErrorKind::Node,
         Engine::Request(_) | Engine::Unsupported(_) => RunErrorKind::Request,
         Engine::Cancelled | Engine::Deadlock(_) => RunErrorKind::Internal,
     };

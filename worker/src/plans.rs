@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use flowfleet_core::error::PortError;
 use flowfleet_core::flow::FlowVersion;
 use flowfleet_core::name::Tenant;
 use flowfleet_core::port::Store;
-use flowfleet_engine::{CompileLimits, Plan, compile};
+use flowfleet_engine::{CompileLimits, EngineKind, Plan, compile};
 use flowfleet_runtime::payload::hex_sha256;
 use moka::future::Cache;
 
@@ -19,9 +20,12 @@ pub(crate) struct Plans {
     kept: Cache<String, Kept>,
 }
 
+/// A flow version, ready to run.
 #[derive(Debug, Clone)]
-struct Kept {
-    plan: Arc<Plan>,
+pub(crate) struct Kept {
+    pub(crate) plan: Arc<Plan>,
+    /// The export, of a flow that runs whole in Python.
+    pub(crate) document: Option<Bytes>,
     bytes: u32,
 }
 
@@ -51,12 +55,12 @@ impl Plans {
         store: &dyn Store,
         tenant: &Tenant,
         flow: &FlowVersion,
-    ) -> Result<Arc<Plan>, NoPlan> {
+    ) -> Result<Kept, NoPlan> {
         let kept = self
             .kept
             .try_get_with_by_ref(&flow.digest, load(store, tenant, flow))
             .await;
-        kept.map(|kept| kept.plan).map_err(|error| (*error).clone())
+        kept.map_err(|error| (*error).clone())
     }
 }
 
@@ -85,11 +89,15 @@ async fn load(store: &dyn Store, tenant: &Tenant, flow: &FlowVersion) -> Result<
                 format!("has the digest {found}, but the run was made for {digest}"),
             ));
         }
-        compile(&document, &CompileLimits::default()).map_err(|error| ("flow_invalid", error.to_string()))
+        let plan = compile(&document, &CompileLimits::default());
+        let plan = plan.map_err(|error| ("flow_invalid", error.to_string()))?;
+        let document = (plan.engine() == EngineKind::Python).then_some(document);
+        Ok((plan, document))
     });
     match compiled.await {
-        Ok(Ok(plan)) => Ok(Kept {
+        Ok(Ok((plan, document))) => Ok(Kept {
             plan: Arc::new(plan),
+            document,
             bytes,
         }),
         Ok(Err((code, problem))) => Err(never(code, format!("{named} cannot be run: {problem}"))),

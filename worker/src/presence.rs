@@ -71,6 +71,7 @@ async fn announce(inner: &Inner, host: &str) {
         host: host.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         queues: inner.queues.clone(),
+        capabilities: inner.abilities.now(),
         slots: inner.config.slots,
         busy: inner.busy(),
         state,

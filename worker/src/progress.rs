@@ -66,6 +66,8 @@ pub(crate) struct Reports {
     /// Of every finished node, also of those that earlier attempts finished.
     pub(crate) usage: Usage,
     pub(crate) nodes_reused: u32,
+    /// Nodes are not resumed one by one, so none is kept.
+    whole_flow: bool,
 }
 
 impl Reports {
@@ -77,8 +79,14 @@ impl Reports {
             in_hand: None,
             usage: Usage::default(),
             nodes_reused: 0,
+            whole_flow: false,
         };
         (reports, reporter(lease.run, live, waiting))
+    }
+
+    /// The flow runs as one unit: an attempt after this one begins at the start.
+    pub(crate) fn whole_flow(&mut self) {
+        self.whole_flow = true;
     }
 
     /// Earlier attempts finished these nodes.
@@ -113,9 +121,9 @@ impl Reports {
     /// middle leaves the report in hand.
     pub(crate) async fn note(&mut self, inner: &Inner) {
         if let Some((at, progress)) = &self.in_hand
-            && let Some(event) = event(*at, progress)
+            && let Some(event) = event(*at, progress, self.whole_flow)
         {
-            let node = match finished(progress) {
+            let node = match finished(progress).filter(|_| !self.whole_flow) {
                 Some((node, output)) => {
                     let sealed =
                         until_there("checkpoint", || seal(inner, self.lease.run, node, output)).await;
@@ -140,8 +148,11 @@ impl Reports {
             let Some((at, progress)) = self.in_hand.take() else {
                 return (nodes, events);
             };
-            events.extend(event(at, &progress));
-            if keep && let Some((node, output)) = finished(&progress) {
+            events.extend(event(at, &progress, self.whole_flow));
+            if keep
+                && !self.whole_flow
+                && let Some((node, output)) = finished(&progress)
+            {
                 let sealing = seal(inner, self.lease.run, node, output);
                 match tokio::time::timeout(LAST_SEAL, sealing).await {
                     Ok(sealed) => nodes.extend(kept(node, sealed)),
@@ -214,10 +225,10 @@ where
     }
 }
 
-/// The event of a report. Reused nodes are no new work and branches not taken are no work: neither is announced.
-fn event(at: Timestamp, progress: &Progress) -> Option<NewEvent> {
+/// The event of a report; `in_python` if its node may run again, in a loop or in another attempt. Reused nodes are no new work and branches not taken are no work: neither is announced.
+fn event(at: Timestamp, progress: &Progress, in_python: bool) -> Option<NewEvent> {
     let (kind, data) = match progress {
-        Progress::NodeStarted { node } => (EventKind::NodeStarted, EventData::of(&named(node))),
+        Progress::NodeStarted { node } => (EventKind::NodeStarted, EventData::of(&named(node, in_python))),
         Progress::NodeFinished {
             node,
             output,
@@ -226,7 +237,7 @@ fn event(at: Timestamp, progress: &Progress) -> Option<NewEvent> {
         } => {
             let preview = preview(output);
             let finished = Finished {
-                node: named(node),
+                node: named(node, in_python),
                 elapsed_s: (elapsed.as_secs_f64() * 1e6).round() / 1e6,
                 preview: &preview,
             };
@@ -235,7 +246,7 @@ fn event(at: Timestamp, progress: &Progress) -> Option<NewEvent> {
         Progress::NodeFailed { node, error } => {
             let message = clean(&error.message, MESSAGE);
             let failed = Failed {
-                node: named(node),
+                node: named(node, in_python),
                 code: error.code,
                 message: &message,
             };
@@ -257,6 +268,8 @@ struct Named<'a> {
     node: &'a str,
     display_name: &'a str,
     component: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -275,11 +288,12 @@ struct Failed<'a> {
     message: &'a str,
 }
 
-fn named(node: &NodeInfo) -> Named<'_> {
+fn named(node: &NodeInfo, in_python: bool) -> Named<'_> {
     Named {
         node: &node.id,
         display_name: &node.display_name,
         component: &node.component,
+        engine: in_python.then_some("python"),
     }
 }
 
@@ -365,28 +379,36 @@ mod tests {
             reused,
             elapsed: Duration::from_millis(1500),
         };
-        let said = event(at, &finished(false)).unwrap();
+        let said = event(at, &finished(false), false).unwrap();
         assert_eq!(said.kind, EventKind::NodeFinished);
         assert_eq!(
             said.data.text(),
             r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt","elapsed_s":1.5,"preview":"x"}"#
         );
-        assert_eq!(event(at, &finished(true)), None);
-        assert_eq!(event(at, &Progress::NodeSkipped { node: node() }), None);
+        assert_eq!(event(at, &finished(true), false), None);
+        assert_eq!(event(at, &Progress::NodeSkipped { node: node() }, false), None);
         let error = NodeError {
             code: "model_timeout",
             message: "too slow".into(),
             retryable: true,
         };
-        let failed = event(at, &Progress::NodeFailed { node: node(), error }).unwrap();
+        let failed = event(at, &Progress::NodeFailed { node: node(), error }, false).unwrap();
         assert_eq!(
             failed.data.text(),
             r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt","code":"model_timeout","message":"too slow"}"#
         );
-        let started = event(at, &Progress::NodeStarted { node: node() }).unwrap();
-        assert_eq!(
-            started.data.text(),
-            r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt"}"#
-        );
+        for (in_python, expected) in [
+            (
+                false,
+                r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt"}"#,
+            ),
+            (
+                true,
+                r#"{"node":"Prompt-1","display_name":"Prompt","component":"Prompt","engine":"python"}"#,
+            ),
+        ] {
+            let started = event(at, &Progress::NodeStarted { node: node() }, in_python).unwrap();
+            assert_eq!(started.data.text(), expected);
+        }
     }
 }

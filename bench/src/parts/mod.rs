@@ -4,6 +4,7 @@ mod engine;
 mod growth;
 mod latency;
 mod lineup;
+mod python;
 mod scale;
 mod throughput;
 
@@ -16,7 +17,7 @@ use crate::report::{self, Machine, Part};
 use crate::services::Services;
 
 /// Every part, in the order in which they run.
-const ALL: [&str; 5] = ["throughput", "latency", "engine", "scale", "growth"];
+const ALL: [&str; 6] = ["throughput", "latency", "engine", "python", "scale", "growth"];
 
 /// Runs what the command line asks for and reports it.
 pub(crate) async fn run(command: &Command, options: Options) -> anyhow::Result<()> {
@@ -53,6 +54,7 @@ fn asked(command: &Command, name: &str) -> bool {
         Command::Throughput => name == "throughput",
         Command::Latency => name == "latency",
         Command::Engine => name == "engine",
+        Command::Python => name == "python",
         Command::Scale => name == "scale",
         Command::Growth => name == "growth",
         Command::Client(_) | Command::FloorFront(_) | Command::FloorWorker(_) => false,
@@ -64,6 +66,7 @@ async fn measure(bench: &Bench, name: &str) -> anyhow::Result<Part> {
         "throughput" => throughput::run(bench).await,
         "latency" => latency::run(bench).await,
         "engine" => engine::run(bench).await,
+        "python" => python::run(bench).await,
         "scale" => scale::run(bench).await,
         _ => growth::run(bench).await,
     }

@@ -3,7 +3,8 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    completions, demo, doctor, fleet, flows, keys, migrate, mock_model, run, runs, submit, up, version,
+    completions, demo, doctor, fleet, flows, keys, migrate, mock_model, python, run, runs, submit, up,
+    version,
 };
 
 const EXAMPLES: &str = "\
@@ -88,6 +89,8 @@ pub(crate) enum Command {
     Doctor(doctor::Args),
     /// A deterministic OpenAI-compatible model server, for demos and load tests without cost
     MockModel(mock_model::Args),
+    /// The environment for flows that run in Python: install it, check it
+    Python(python::Args),
     /// Completions for a shell
     Completions(completions::Args),
     /// The version of this program

@@ -57,6 +57,7 @@ async fn run(command: Command, context: &Context) -> failure::Result {
         Command::Migrate(args) => commands::migrate::run(args, context).await,
         Command::Doctor(args) => Box::pin(commands::doctor::run(args, context)).await,
         Command::MockModel(args) => commands::mock_model::run(args, context).await,
+        Command::Python(args) => Box::pin(commands::python::run(args, context)).await,
         Command::Completions(args) => commands::completions::run(&args, context),
         Command::Version(args) => commands::version::run(&args, context),
     }

@@ -5,6 +5,7 @@
 //! reads a clock or draws a random number: time and randomness are arguments, so each decision can be tested
 //! as a table and simulated.
 
+pub mod chat;
 pub mod clock;
 pub mod error;
 pub mod event;
@@ -19,6 +20,7 @@ pub mod limits;
 pub mod message;
 pub mod name;
 pub mod payload;
+pub mod pool;
 pub mod port;
 pub mod retry;
 pub mod run;
@@ -31,7 +33,8 @@ pub use id::{FlowId, KeyId, RunId, WorkerId};
 pub use lease::Lease;
 pub use limits::Limits;
 pub use message::{RunMessage, TraceContext};
-pub use name::{FlowName, Labels, QueueName, Tenant};
+pub use name::{Capability, FlowName, Labels, QueueName, Tenant};
 pub use payload::{BlobRef, Payload};
+pub use pool::{Capabilities, Pool};
 pub use retry::RetryPolicy;
 pub use run::{Priority, RunState};

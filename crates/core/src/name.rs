@@ -94,6 +94,24 @@ name!(
     Tenant, "tenant", 64
 );
 
+name!(
+    /// Something that not every worker can do.
+    Capability, "capability", 32
+);
+
+impl Capability {
+    /// One of ours, whose name is right.
+    pub(crate) fn known(name: &'static str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+impl Default for Capability {
+    fn default() -> Self {
+        Self::known("native")
+    }
+}
+
 impl Default for QueueName {
     fn default() -> Self {
         Self("default".to_owned())

@@ -5,6 +5,8 @@
 //! runs, and everything that depends on; without a start, everything runs. A component that serves only as a tool
 //! and that nobody uses does not run.
 
+mod chat;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ use crate::graph::{Graph, NodeIdx};
 use crate::group;
 use crate::node::{Node, native_outputs};
 use crate::params;
-use crate::plan::{CompileLimits, Plan, TOOLS, Unsupported};
+use crate::plan::{CompileLimits, Plan, TOOLS, Talks, Unsupported};
 use crate::problem::{FlowError, Problems, child, clip};
 
 /// Names listed in one warning or problem.
@@ -72,6 +74,7 @@ fn plan(document: &[u8], limits: &CompileLimits, problems: &mut Problems) -> Opt
             .collect(),
         by_display_name: by_display_name(&nodes),
         aliases,
+        talks: Talks::Never,
         nodes,
         edges,
     };
@@ -81,6 +84,7 @@ fn plan(document: &[u8], limits: &CompileLimits, problems: &mut Problems) -> Opt
     let start = start(&plan);
     plan.included = included(&plan, start);
     finish(&mut plan, start);
+    chat::settle(&mut plan, start);
     Some(plan)
 }
 
@@ -250,7 +254,11 @@ fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
                 .collect(),
         };
         if let Some(reason) = plan.included[index]
-            .then(|| refusal(node, &wanted, native, used_otherwise))
+            .then(|| {
+                refusal(node, &wanted, native, used_otherwise, &|field| {
+                    plan.is_fed(index, field)
+                })
+            })
             .flatten()
         {
             plan.unsupported.push(Unsupported {
@@ -276,7 +284,13 @@ fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
 }
 
 /// Why a node that runs cannot run natively.
-fn refusal(node: &Node, wanted: &[String], native: &[&str], used_otherwise: bool) -> Option<String> {
+fn refusal(
+    node: &Node,
+    wanted: &[String],
+    native: &[&str],
+    used_otherwise: bool,
+    fed: &dyn Fn(&str) -> bool,
+) -> Option<String> {
     let kind = match &node.kind {
         Ok(kind) => *kind,
         Err(reason) => return Some(clip(reason.clone())),
@@ -303,6 +317,9 @@ fn refusal(node: &Node, wanted: &[String], native: &[&str], used_otherwise: bool
                 "{name}: only an Agent can use a tool without the Python engine"
             ));
         }
+    }
+    if let Some(reason) = chat::refusal(kind, node, fed) {
+        return Some(reason);
     }
     let output = wanted.iter().find(|output| !native.contains(&output.as_str()))?;
     Some(clip(format!(

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
 use crate::files::Files;
+use crate::memory::{Memory, Voices};
 use crate::model::ModelSettings;
 use crate::outbound::{Http, OutboundSettings};
 use crate::plan::NodeInfo;
@@ -46,6 +47,9 @@ pub enum Kind {
     /// Fetches pages.
     Url,
     WebSearch,
+    /// `Memory`: reads and keeps messages of conversations.
+    MessageHistory,
+    MemoryBase,
 }
 
 impl Kind {
@@ -78,6 +82,8 @@ impl Kind {
             Self::BatchRun => "BatchRun",
             Self::Url => "Url",
             Self::WebSearch => "WebSearch",
+            Self::MessageHistory => "MessageHistory",
+            Self::MemoryBase => "MemoryBase",
         }
     }
 }
@@ -143,6 +149,15 @@ impl Params {
     }
 }
 
+/// Where a node stands in a chat.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct NearChat {
+    /// It is a neighbour of a chat output, so what it says is shown there.
+    pub output: bool,
+    /// It is one of several chat outputs.
+    pub one_of_many: bool,
+}
+
 /// One execution of one node.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeCall {
@@ -155,6 +170,7 @@ pub(crate) struct NodeCall {
     pub wanted: Arc<[String]>,
     /// What the node's document calls the methods of its outputs: one name may stand for several.
     pub methods: Arc<[(String, String)]>,
+    pub near_chat: NearChat,
     /// Of an agent: calls of the nodes in tool mode that are connected to it.
     pub tools: Vec<Self>,
 }
@@ -235,6 +251,9 @@ pub(crate) struct RunContext {
     pub model: Arc<ModelSettings>,
     pub files: Arc<dyn Files>,
     pub outbound: Arc<OutboundSettings>,
+    /// `None`: this run is not part of a conversation.
+    pub memory: Option<Arc<dyn Memory>>,
+    pub voices: Arc<Voices>,
     pub on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub cancel: CancellationToken,
 }
@@ -300,6 +319,8 @@ mod tests {
             Kind::BatchRun,
             Kind::Url,
             Kind::WebSearch,
+            Kind::MessageHistory,
+            Kind::MemoryBase,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

@@ -64,6 +64,8 @@ pub async fn execute(
             model: Arc::clone(&services.model),
             files: Arc::clone(&services.files),
             outbound: Arc::clone(&services.outbound),
+            memory: services.memory.clone(),
+            voices: Arc::default(),
             run_id: run_id.to_owned(),
             session_id: prepared.session_id.clone(),
             flow_id: flow_id(plan, request).to_owned(),

@@ -62,6 +62,7 @@ fn run(
     resume: BTreeMap<String, NodeOutput>,
 ) -> (Result<Outcome, RunError>, BTreeMap<String, NodeOutput>) {
     static SERVICES: LazyLock<Services> = LazyLock::new(|| Services {
+        memory: None,
         http: Http::new().unwrap_or_else(|error| panic!("{error}")),
         environment: Arc::new(|_: &str| None),
         clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),

@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use metrics::Histogram;
 use serde_json::Value as Json;
 
-use crate::component::Kind;
+use crate::component::{Kind, NearChat};
 use crate::components;
 use crate::document::{Object, RawNode};
 use crate::known;
@@ -65,6 +65,8 @@ pub(crate) struct Node {
     pub(crate) is_input: bool,
     pub(crate) is_output: bool,
     pub(crate) tool_mode: bool,
+    /// Known when the edges are.
+    pub(crate) near_chat: NearChat,
     pub(crate) pointer: String,
     /// Where it stands in the document: the order of outputs, and which of two equal names a tweak means.
     pub(crate) position: usize,
@@ -123,6 +125,7 @@ impl Node {
             is_input,
             is_output,
             tool_mode,
+            near_chat: NearChat::default(),
             position,
         }
     }
@@ -287,6 +290,8 @@ fn by_registry_name(name: &str) -> Option<Kind> {
         "SaveToFile" => Kind::SaveToFile,
         "StructuredOutput" => Kind::StructuredOutput,
         "BatchRunComponent" => Kind::BatchRun,
+        "Memory" => Kind::MessageHistory,
+        "MemoryBase" => Kind::MemoryBase,
         _ => return None,
     })
 }
@@ -313,6 +318,8 @@ fn by_module_path(path: &str) -> Option<Kind> {
         "SaveToFileComponent" => Kind::SaveToFile,
         "StructuredOutputComponent" => Kind::StructuredOutput,
         "BatchRunComponent" => Kind::BatchRun,
+        "MemoryComponent" => Kind::MessageHistory,
+        "MemoryBaseComponent" => Kind::MemoryBase,
         _ => return None,
     })
 }
@@ -338,5 +345,7 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::BatchRun => &["batch_results"],
         Kind::Url => &["page_results", "raw_results"],
         Kind::WebSearch => &["results"],
+        Kind::MessageHistory => components::message_history::outputs(),
+        Kind::MemoryBase => &[components::memory_base::OUTPUT],
     }
 }

@@ -27,17 +27,13 @@ pub(crate) fn collect(
     counts: Counts,
 ) -> Outcome {
     let value = |node: &NodeIdx| Some((*node, node_json(ended[*node].as_ref()?)));
-    let mut values: Vec<(NodeIdx, Json)> = prepared.outputs.iter().filter_map(value).collect();
+    let values: Vec<(NodeIdx, Json)> = prepared.outputs.iter().filter_map(value).collect();
     let id = |node: NodeIdx| plan.nodes[node].info.id.clone();
     let outputs: BTreeMap<String, Json> = values
         .iter()
         .map(|(node, json)| (id(*node), json.clone()))
         .collect();
-    let output = match values.len() {
-        0 => Json::Null,
-        1 => values.remove(0).1,
-        _ => Json::Array(values.into_iter().map(|(_, json)| json).collect()),
-    };
+    let output = only(values.into_iter().map(|(_, json)| json).collect());
     let mut usage = Usage::default();
     ended.iter().flatten().for_each(|output| usage += output.usage);
     Outcome {
@@ -48,6 +44,15 @@ pub(crate) fn collect(
         nodes_run: counts.run,
         nodes_reused: counts.reused,
         session_id: prepared.session_id,
+    }
+}
+
+/// The only one, or all of them.
+pub(crate) fn only(mut values: Vec<Json>) -> Json {
+    match values.len() {
+        0 => Json::Null,
+        1 => values.remove(0),
+        _ => Json::Array(values),
     }
 }
 

@@ -89,6 +89,17 @@ pub struct Plan {
     pub(crate) by_id: HashMap<String, NodeIdx>,
     pub(crate) by_display_name: HashMap<String, NodeIdx>,
     pub(crate) aliases: Aliases,
+    pub(crate) talks: Talks,
+}
+
+/// Whether runs of a flow are part of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Talks {
+    Never,
+    /// If the caller names the session.
+    WhenAsked,
+    /// A node of it reads or keeps messages by itself.
+    Always,
 }
 
 impl Plan {
@@ -120,6 +131,13 @@ impl Plan {
     /// The nodes that make the flow need the Python engine, and why. Nodes that never run are not among them.
     pub fn unsupported(&self) -> &[Unsupported] {
         &self.unsupported
+    }
+
+    /// Whether a run is part of a conversation, so that what is said in it is remembered and earlier messages are read:
+    /// one whose caller named the session, if anything in the flow speaks or listens, or whose flow has a Message
+    /// History. All others leave no messages and cost nothing for it.
+    pub fn converses(&self, session_named: bool) -> bool {
+        self.talks == Talks::Always || (session_named && self.talks == Talks::WhenAsked)
     }
 
     /// What will run, but perhaps not as the author expects.

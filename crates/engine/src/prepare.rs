@@ -99,7 +99,7 @@ impl Prepared {
     }
 
     /// A node's fields with its overrides.
-    fn fields(&self, plan: &Plan, node: NodeIdx) -> BTreeMap<String, Field> {
+    pub(crate) fn fields(&self, plan: &Plan, node: NodeIdx) -> BTreeMap<String, Field> {
         let mut fields = plan.nodes[node].fields.clone();
         fields.extend(self.overrides.get(&node).cloned().unwrap_or_default());
         fields
@@ -148,6 +148,7 @@ impl Prepared {
             params,
             wanted: Arc::clone(&plan.wanted[node]),
             methods: Arc::clone(&found.methods),
+            near_chat: found.near_chat,
             tools,
         })
     }

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use crate::component::{NodeError, NodeOutput, Usage};
 use crate::files::{self, Files};
+use crate::memory::Memory;
 use crate::model::ModelSettings;
 use crate::outbound::{Http, OutboundSettings};
 use crate::plan::{NodeInfo, Unsupported};
@@ -34,6 +35,8 @@ pub struct Services {
     pub files: Arc<dyn Files>,
     /// The operator's as well.
     pub outbound: Arc<OutboundSettings>,
+    /// Of the conversation that a run is part of; `None` if it is part of none.
+    pub memory: Option<Arc<dyn Memory>>,
 }
 
 /// Why a process cannot execute flows.
@@ -57,6 +60,7 @@ impl Services {
             model: Arc::new(ModelSettings::from_env()?),
             files: files::none(),
             outbound: Arc::new(OutboundSettings::from_env()?),
+            memory: None,
         })
     }
 }
@@ -122,15 +126,34 @@ pub enum RunError {
     Request(#[from] RequestError),
     #[error("this flow needs the Python engine: {}", describe_unsupported(.0))]
     Unsupported(Vec<Unsupported>),
+    /// The host that executed the whole flow outside this engine.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// The scheduler has unfinished nodes but nothing ready: a bug of this engine, not of the flow.
     #[error("the schedule is stuck at {}", .0.join(", "))]
     Deadlock(Vec<String>),
 }
 
+/// Why a host did not bring a flow to its end, where no node can be named.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct HostError {
+    pub code: &'static str,
+    pub message: String,
+    /// Whether another attempt of the run may succeed.
+    pub retryable: bool,
+    /// The run had no part in it: as if its machine had been lost.
+    pub interrupted: bool,
+}
+
 impl RunError {
     /// Whether another attempt of the run may succeed.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Node { error, .. } if error.retryable)
+        match self {
+            Self::Node { error, .. } => error.retryable,
+            Self::Host(error) => error.retryable,
+            _ => false,
+        }
     }
 
     /// Stable and machine-readable.
@@ -140,6 +163,7 @@ impl RunError {
             Self::Cancelled => "cancelled",
             Self::Request(error) => error.code,
             Self::Unsupported(_) => "flow_unsupported",
+            Self::Host(error) => error.code,
             Self::Deadlock(_) => "engine_deadlock",
         }
     }
@@ -150,7 +174,7 @@ impl RunError {
             Self::Node { node, .. } => Some(&node.id),
             Self::Request(error) => error.problems.first().and_then(|problem| problem.node.as_deref()),
             Self::Unsupported(nodes) => nodes.first().map(|node| node.node.as_str()),
-            Self::Cancelled | Self::Deadlock(_) => None,
+            Self::Cancelled | Self::Host(_) | Self::Deadlock(_) => None,
         }
     }
 }

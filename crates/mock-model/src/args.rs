@@ -54,6 +54,7 @@ impl Args {
             fail_status: self.fail_status,
             retry_after_s: self.retry_after_s,
             api_key: self.require_key.clone(),
+            keep: 0,
         }
     }
 }
@@ -86,6 +87,7 @@ mod tests {
                 fail_status: 503,
                 retry_after_s: Some(1),
                 api_key: Some("k".to_owned()),
+                keep: 0,
                 ..Config::default()
             }
         );

@@ -23,6 +23,8 @@ pub struct Config {
     pub retry_after_s: Option<u64>,
     /// Requests without this bearer token are refused with 401.
     pub api_key: Option<String>,
+    /// So many of the last requests' bodies are kept, for tests that look at them.
+    pub keep: usize,
 }
 
 impl Default for Config {
@@ -37,6 +39,7 @@ impl Default for Config {
             fail_status: 429,
             retry_after_s: None,
             api_key: None,
+            keep: 0,
         }
     }
 }

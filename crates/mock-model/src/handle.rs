@@ -65,6 +65,11 @@ impl Handle {
         self.server.stats.snapshot().answered
     }
 
+    /// The bodies of the last requests, oldest first: as many as the configuration keeps.
+    pub fn bodies(&self) -> Vec<serde_json::Value> {
+        self.server.stats.bodies()
+    }
+
     /// Forgets all counts.
     pub fn reset(&self) {
         self.server.stats.reset();

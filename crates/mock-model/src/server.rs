@@ -119,6 +119,7 @@ async fn complete(State(server): State<Arc<Server>>, headers: HeaderMap, body: B
                 .map(|answer| (answer, stream))
                 .map_err(str::to_owned)
         });
+    server.stats.keep(&body, server.config.keep);
     // The body may be large, and the request may wait for long.
     drop(body);
     let (answer, streamed) = match answer {

@@ -1,10 +1,12 @@
 //! What was asked, counted.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
+use axum::body::Bytes;
 use serde::Serialize;
+use serde_json::Value;
 
 /// Different messages counted by name at most; further ones are only counted together.
 const MAX_MESSAGES: usize = 100_000;
@@ -28,7 +30,7 @@ pub(crate) struct Snapshot {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Stats(Mutex<Snapshot>);
+pub(crate) struct Stats(Mutex<Snapshot>, Mutex<VecDeque<Bytes>>);
 
 impl Stats {
     fn with<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
@@ -41,6 +43,24 @@ impl Stats {
             stats.requests += 1;
             stats.requests
         })
+    }
+
+    /// Keeps a body, and `most` at most.
+    pub(crate) fn keep(&self, body: &Bytes, most: usize) {
+        if most > 0 {
+            let mut kept = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+            while kept.len() >= most {
+                kept.pop_front();
+            }
+            kept.push_back(body.clone());
+        }
+    }
+
+    pub(crate) fn bodies(&self) -> Vec<Value> {
+        let kept = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter()
+            .filter_map(|body| serde_json::from_slice(body).ok())
+            .collect()
     }
 
     pub(crate) fn failed(&self) {

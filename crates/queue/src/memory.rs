@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use flowfleet_core::error::{Kind, PortError};
 use flowfleet_core::id::RunId;
 use flowfleet_core::message::RunMessage;
-use flowfleet_core::name::QueueName;
+use flowfleet_core::pool::Pool;
 use flowfleet_core::port::{Consumer, Delivery, Depth, Envelope, Queue, Receipt, Result};
 use flowfleet_core::run::Priority;
 use tokio::sync::Notify;
@@ -54,13 +54,13 @@ impl Line {
 
 #[derive(Debug, Default)]
 struct Shared {
-    lines: Mutex<HashMap<(QueueName, Priority), Line>>,
+    lines: Mutex<HashMap<(Pool, Priority), Line>>,
     arrived: Notify,
     consumers: AtomicU64,
 }
 
 impl Shared {
-    fn lines(&self) -> MutexGuard<'_, HashMap<(QueueName, Priority), Line>> {
+    fn lines(&self) -> MutexGuard<'_, HashMap<(Pool, Priority), Line>> {
         // Every change under the lock is one push or pop: a panic elsewhere leaves nothing half done.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,12 +85,12 @@ impl Queue for MemoryQueue {
             let mut lines = self.shared.lines();
             for envelope in envelopes {
                 let line = lines
-                    .entry((envelope.queue.clone(), envelope.priority))
+                    .entry((envelope.pool.clone(), envelope.priority))
                     .or_default();
                 if line.waiting.len() >= MAX_WAITING {
                     let detail = format!(
                         "{MAX_WAITING} messages wait in queue {} already: the rest waits in the store",
-                        envelope.queue
+                        envelope.pool
                     );
                     return Err(PortError::new(Kind::Retryable, "queue.publish", detail));
                 }
@@ -101,7 +101,7 @@ impl Queue for MemoryQueue {
         Ok(())
     }
 
-    async fn consume(&self, queues: &[QueueName], prefetch: u16) -> Result<Box<dyn Consumer>> {
+    async fn consume(&self, queues: &[Pool], prefetch: u16) -> Result<Box<dyn Consumer>> {
         let mut seen = HashSet::new();
         let sources = queues
             .iter()
@@ -118,7 +118,7 @@ impl Queue for MemoryQueue {
         }))
     }
 
-    async fn depth(&self, queue: &QueueName) -> Result<Depth> {
+    async fn depth(&self, queue: &Pool) -> Result<Depth> {
         let lines = self.shared.lines();
         let count = |priority| {
             lines
@@ -140,13 +140,13 @@ impl Queue for MemoryQueue {
 /// One pool and priority as one consumer sees it.
 #[derive(Debug)]
 struct Source {
-    line: (QueueName, Priority),
+    line: (Pool, Priority),
     /// Handed out, not settled, by tag.
     open: BTreeMap<u64, RunMessage>,
 }
 
 impl Source {
-    fn new(queue: QueueName, priority: Priority) -> Self {
+    fn new(queue: Pool, priority: Priority) -> Self {
         Self {
             line: (queue, priority),
             open: BTreeMap::new(),
@@ -189,7 +189,7 @@ impl MemoryConsumer {
             self.tag += 1;
             source.open.insert(self.tag, message.clone());
             taken.push(Delivery {
-                queue: source.line.0.clone(),
+                pool: source.line.0.clone(),
                 priority: source.line.1,
                 message,
                 receipt: Receipt {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use flowfleet_core::name::QueueName;
+use flowfleet_core::pool::Pool;
 use flowfleet_core::port::{Consumer, Delivery, Depth, Envelope, Queue, Receipt, Result};
 use flowfleet_core::run::Priority;
 
@@ -26,10 +26,11 @@ fn counted<R>(operation: &'static str, result: Result<R>) -> Result<R> {
 }
 
 /// Counts a batch by pool and priority, one increment for each stretch of equals.
-fn count<'a>(name: &'static str, items: impl Iterator<Item = (&'a QueueName, Priority)>) {
-    let mut last: Option<((&QueueName, Priority), u64)> = None;
-    let flush = |((queue, priority), n): ((&QueueName, Priority), u64)| {
-        metrics::counter!(name, "queue" => queue.to_string(), "priority" => priority.as_str()).increment(n);
+fn count<'a>(name: &'static str, items: impl Iterator<Item = (&'a Pool, Priority)>) {
+    let mut last: Option<((&Pool, Priority), u64)> = None;
+    let flush = |((pool, priority), n): ((&Pool, Priority), u64)| {
+        metrics::counter!(name, "queue" => pool.queue.to_string(), "priority" => priority.as_str())
+            .increment(n);
     };
     for item in items {
         last = match last {
@@ -50,17 +51,17 @@ impl<T: Queue> Queue for MeteredQueue<T> {
         counted("publish", self.0.publish(envelopes).await)?;
         if !envelopes.is_empty() {
             metrics::histogram!(CONFIRM_SECONDS).record(start.elapsed().as_secs_f64());
-            count(PUBLISHED, envelopes.iter().map(|e| (&e.queue, e.priority)));
+            count(PUBLISHED, envelopes.iter().map(|e| (&e.pool, e.priority)));
         }
         Ok(())
     }
 
-    async fn consume(&self, queues: &[QueueName], prefetch: u16) -> Result<Box<dyn Consumer>> {
+    async fn consume(&self, queues: &[Pool], prefetch: u16) -> Result<Box<dyn Consumer>> {
         let inner = counted("consume", self.0.consume(queues, prefetch).await)?;
         Ok(Box::new(MeteredConsumer(inner)))
     }
 
-    async fn depth(&self, queue: &QueueName) -> Result<Depth> {
+    async fn depth(&self, queue: &Pool) -> Result<Depth> {
         counted("depth", self.0.depth(queue).await)
     }
 
@@ -76,7 +77,7 @@ struct MeteredConsumer(Box<dyn Consumer>);
 impl Consumer for MeteredConsumer {
     async fn receive(&mut self, max: usize) -> Result<Vec<Delivery>> {
         let deliveries = counted("receive", self.0.receive(max).await)?;
-        count(RECEIVED, deliveries.iter().map(|d| (&d.queue, d.priority)));
+        count(RECEIVED, deliveries.iter().map(|d| (&d.pool, d.priority)));
         Ok(deliveries)
     }
 

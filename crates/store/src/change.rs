@@ -11,8 +11,8 @@ use flowfleet_core::run::{
     apply,
 };
 use flowfleet_core::{
-    EventData, EventKind, Lease, NewEvent, Payload, Priority, QueueName, RunEvent, RunId, RunMessage,
-    RunState, TraceContext, WorkerId, lease,
+    EventData, EventKind, Lease, NewEvent, Payload, Pool, Priority, RunEvent, RunId, RunMessage, RunState,
+    TraceContext, WorkerId, lease,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -36,7 +36,7 @@ pub(crate) struct Locked {
     /// The event that began the attempt that goes on.
     pub(crate) started_seq: Option<u64>,
     pub(crate) cancel_requested: bool,
-    pub(crate) queue: QueueName,
+    pub(crate) pool: Pool,
     pub(crate) priority: Priority,
     pub(crate) worker: Option<WorkerId>,
     pub(crate) attempt_started_at: Option<Timestamp>,
@@ -62,13 +62,13 @@ fn event(at: Timestamp, kind: EventKind, data: impl Into<EventData>) -> NewEvent
 
 /// What `submit` and requeues publish.
 pub(crate) fn envelope(
-    queue: &QueueName,
+    pool: &Pool,
     priority: Priority,
     run: RunId,
     trace: Option<&TraceContext>,
 ) -> Envelope {
     Envelope {
-        queue: queue.clone(),
+        pool: pool.clone(),
         priority,
         message: RunMessage::new(run, trace.cloned()),
     }
@@ -403,7 +403,7 @@ impl Batch {
         }
         if next == RunState::Queued {
             self.envelopes
-                .push(envelope(&run.queue, run.priority, run.id, run.trace.as_ref()));
+                .push(envelope(&run.pool, run.priority, run.id, run.trace.as_ref()));
         }
     }
 }

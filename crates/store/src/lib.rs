@@ -7,6 +7,7 @@
 
 mod batch;
 mod change;
+mod chat;
 mod columns;
 mod error;
 mod events;

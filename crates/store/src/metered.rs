@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use flowfleet_core::chat::{Recall, Remember, Said};
 use flowfleet_core::history::Stray;
 use flowfleet_core::port::{
-    Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, Histories, HistoryStore,
-    KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result,
-    RunFilter, RunStore, Submission, Upkeep, UsedKey,
+    Actor, AuditEntry, Backlog, CancelOutcome, ChatStore, Claim, Fenced, FlowRecord, FlowStore, Histories,
+    HistoryStore, KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow,
+    Renewal, Result, RunFilter, RunStore, Submission, Upkeep, UsedKey,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{
-    FlowId, FlowName, FlowVersion, KeyId, Lease, QueueName, RunEvent, RunId, Tenant, WorkerId,
+    Capabilities, FlowId, FlowName, FlowVersion, KeyId, Lease, Pool, RunEvent, RunId, Tenant, WorkerId,
 };
 use jiff::Timestamp;
 
@@ -82,9 +83,15 @@ impl<S: RunStore> RunStore for Metered<S> {
 
 #[async_trait]
 impl<S: LeaseStore> LeaseStore for Metered<S> {
-    async fn claim(&self, worker: WorkerId, runs: &[RunId], ttl: Duration) -> Result<Vec<Claim>> {
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        can: &Capabilities,
+        runs: &[RunId],
+        ttl: Duration,
+    ) -> Result<Vec<Claim>> {
         metrics::histogram!(CLAIM_BATCH_SIZE).record(runs.len() as f64);
-        timed("claim", self.0.claim(worker, runs, ttl)).await
+        timed("claim", self.0.claim(worker, can, runs, ttl)).await
     }
 
     async fn renew(&self, worker: WorkerId, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewal>> {
@@ -130,8 +137,8 @@ impl<S: Upkeep> Upkeep for Metered<S> {
         timed("expire", self.0.expire(limit)).await
     }
 
-    async fn republish(&self, queue: &QueueName, age: Duration, limit: u32) -> Result<Option<OutboxRow>> {
-        timed("republish", self.0.republish(queue, age, limit)).await
+    async fn republish(&self, pool: &Pool, age: Duration, limit: u32) -> Result<Option<OutboxRow>> {
+        timed("republish", self.0.republish(pool, age, limit)).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>> {
@@ -199,6 +206,31 @@ impl<S: FlowStore> FlowStore for Metered<S> {
 
     async fn delete_flow(&self, tenant: &Tenant, name: &FlowName) -> Result<bool> {
         timed("delete_flow", self.0.delete_flow(tenant, name)).await
+    }
+}
+
+#[async_trait]
+impl<S: ChatStore> ChatStore for Metered<S> {
+    async fn remember(&self, messages: &[Remember], keep: u32) -> Result<Vec<bool>> {
+        timed("remember", self.0.remember(messages, keep)).await
+    }
+
+    async fn recall(&self, tenant: &Tenant, wanted: &Recall) -> Result<Vec<Said>> {
+        timed("recall", self.0.recall(tenant, wanted)).await
+    }
+
+    async fn sessions(
+        &self,
+        tenant: &Tenant,
+        flow: Option<&FlowName>,
+        offset: u32,
+        limit: u32,
+    ) -> Result<Vec<String>> {
+        timed("sessions", self.0.sessions(tenant, flow, offset, limit)).await
+    }
+
+    async fn forget(&self, tenant: &Tenant, session_id: &str) -> Result<u64> {
+        timed("forget", self.0.forget(tenant, session_id)).await
     }
 }
 
@@ -293,7 +325,12 @@ mod tests {
         store.migrate().await.unwrap();
         let runs = [RunId::generate(), RunId::generate(), RunId::generate()];
         store
-            .claim(WorkerId::generate(), &runs, Duration::from_secs(1))
+            .claim(
+                WorkerId::generate(),
+                &Capabilities::default(),
+                &runs,
+                Duration::from_secs(1),
+            )
             .await
             .unwrap();
         let lines = lines.lock().unwrap();

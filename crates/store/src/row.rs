@@ -5,7 +5,7 @@ use std::str::FromStr;
 use flowfleet_core::port::{AuditEntry, FlowRecord, KeyRecord, OutboxRow, Role};
 use flowfleet_core::run::{AttemptView, ClaimedRun, EndedBecause, NodeCheckpoint, RunView, Usage};
 use flowfleet_core::{
-    FlowId, FlowVersion, KeyId, Lease, Payload, Priority, RunId, RunState, Tenant, WorkerId,
+    FlowId, FlowVersion, KeyId, Lease, Payload, Pool, Priority, RunId, RunState, Tenant, WorkerId,
 };
 use serde::Deserialize;
 
@@ -129,11 +129,13 @@ impl RunRow {
                 });
             }
         }
+        let pool: Pool = parse("queue", &self.queue)?;
         Ok(RunView {
             id: RunId(self.id.0),
             tenant: parse("tenant", &self.tenant)?,
             flow: flow_version(&self.flow_name, self.flow_version, self.flow_digest)?,
-            queue: parse("queue", &self.queue)?,
+            queue: pool.queue,
+            needs: pool.needs,
             priority: priority(self.priority)?,
             state,
             attempt,
@@ -218,7 +220,7 @@ impl ClaimRow {
             },
             tenant: parse("tenant", &self.tenant)?,
             flow: flow_version(&self.flow_name, self.flow_version, self.flow_digest)?,
-            queue: parse("queue", &self.queue)?,
+            queue: parse::<Pool>("queue", &self.queue)?.queue,
             priority: priority(self.priority)?,
             input: serde_json::from_str(&self.input)?,
             settings: serde_json::from_str(&self.settings)?,
@@ -268,7 +270,7 @@ impl LockedRow {
                 .map(|seq| unsigned("started_seq", seq))
                 .transpose()?,
             cancel_requested: self.cancel_requested,
-            queue: parse("queue", &self.queue)?,
+            pool: parse("queue", &self.queue)?,
             priority: priority(self.priority)?,
             worker: self.worker.map(|w| WorkerId(w.0)),
             attempt_started_at: self.attempt_started_at.map(Time::stamp),
@@ -323,10 +325,12 @@ columns! {
 pub(crate) fn backlog(rows: Vec<BacklogRow>) -> Result<Vec<flowfleet_core::port::Backlog>, Error> {
     let mut lines = std::collections::BTreeMap::new();
     for row in rows {
+        let pool: Pool = parse("queue", &row.queue)?;
         let line = lines
-            .entry((row.queue.clone(), row.priority))
+            .entry((pool.clone(), row.priority))
             .or_insert(flowfleet_core::port::Backlog {
-                queue: parse("queue", &row.queue)?,
+                queue: pool.queue,
+                needs: pool.needs,
                 priority: priority(row.priority)?,
                 scheduled: 0,
                 queued: 0,
@@ -371,9 +375,9 @@ pub(crate) fn leftover(rows: Vec<LeftoverRow>) -> Result<Vec<OutboxRow>, Error> 
             (left.last_mut(), row.run, row.queue, row.priority)
         {
             let trace = json(row.trace.as_deref())?;
-            let queue = parse("queue", &queue)?;
+            let pool = parse("queue", &queue)?;
             last.envelopes
-                .push(envelope(&queue, priority(number)?, RunId(run.0), trace.as_ref()));
+                .push(envelope(&pool, priority(number)?, RunId(run.0), trace.as_ref()));
         }
     }
     Ok(left)

@@ -22,7 +22,7 @@ pub(crate) fn insertable(runs: &[NewRun]) -> Vec<&NewRun> {
 }
 
 fn message(run: &NewRun) -> Envelope {
-    envelope(&run.queue, run.priority, run.id, run.trace.as_ref())
+    envelope(&run.pool(), run.priority, run.id, run.trace.as_ref())
 }
 
 /// The messages of the runs that were new and wait for a worker.

@@ -39,10 +39,12 @@ pub(crate) struct Capacity {
     pub busy: u32,
 }
 
-/// What waits and runs in one queue with one priority.
+/// What waits and runs in one queue with one need and one priority.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct QueueLoad {
     pub queue: String,
+    /// What its workers must be able to do.
+    pub needs: String,
     pub priority: &'static str,
     pub scheduled: u64,
     pub queued: u64,
@@ -60,6 +62,8 @@ pub(crate) struct Worker {
     /// `accepting`, `draining` or `unready`.
     pub state: &'static str,
     pub queues: Vec<String>,
+    /// What it can do: `native`, `python`, and names that its operator gave it.
+    pub capabilities: Vec<String>,
     pub slots: u32,
     pub busy: u32,
     pub started_at: Timestamp,
@@ -86,6 +90,7 @@ pub(crate) async fn fleet(
     let present = workers(&app).await;
     let queues = app.store.backlog().await?.into_iter().map(|line| QueueLoad {
         queue: line.queue.to_string(),
+        needs: line.needs.to_string(),
         priority: line.priority.as_str(),
         scheduled: line.scheduled,
         queued: line.queued,
@@ -127,6 +132,7 @@ pub(crate) async fn fleet_workers(
         lifecycle: worker.lifecycle,
         state: state(worker.state),
         queues: worker.queues.iter().map(ToString::to_string).collect(),
+        capabilities: worker.capabilities.iter().map(ToString::to_string).collect(),
         slots: worker.slots,
         busy: worker.busy,
         started_at: worker.started_at,

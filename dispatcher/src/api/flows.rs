@@ -10,11 +10,10 @@ use bytes::Bytes;
 use flowfleet_core::FlowName;
 use flowfleet_core::flow::FlowRef;
 use flowfleet_core::port::{FlowRecord, NewFlow, PutFlow};
-use flowfleet_engine::{EngineKind, FlowError, NodeInfo, Plan};
+use flowfleet_engine::{FlowError, NodeInfo, Plan, Unsupported};
 use flowfleet_runtime::payload::hex_sha256;
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -25,6 +24,7 @@ use super::problem::{Code, ErrorItem, Problem};
 use super::query::{self, NoQuery, Query, Scope};
 use crate::app::{App, Shared};
 use crate::identity::flow_id;
+use crate::submit::prepare::needs;
 
 /// A stored version of a flow.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,7 +47,8 @@ pub(crate) struct Flow {
 pub(crate) struct FlowStored {
     #[serde(flatten)]
     pub flow: Flow,
-    /// Nodes that the engine cannot run; empty for a stored flow.
+    /// Nodes that only Python can run, and why: they make `engine` `python`. Runs of such a flow wait for a worker that
+    /// has it.
     pub unsupported: Vec<String>,
     /// What will run, but perhaps not as the author expects.
     pub warnings: Vec<String>,
@@ -122,13 +123,13 @@ pub(crate) async fn put_flow(
     };
     let stored = FlowStored {
         flow: put.record.into(),
-        unsupported: Vec::new(),
+        unsupported: unsupported(&plan),
         warnings: plan.warnings().to_vec(),
     };
     Ok((status, Json(stored)))
 }
 
-/// Compiles a document and stores it as a new version, unless the newest is the same. What cannot run is refused.
+/// Compiles a document and stores it as a new version, unless the newest is the same. What cannot run at all is refused.
 pub(crate) async fn keep(
     app: &App,
     caller: &Caller,
@@ -138,9 +139,6 @@ pub(crate) async fn keep(
     let digest = hex_sha256(&document);
     let compiled = app.flows.compile(&digest, document.clone()).await?;
     let plan = compiled.map_err(|error| refused(&error))?;
-    if plan.engine() == EngineKind::Python {
-        return Err(unsupported(&plan, &document));
-    }
     let put = app
         .store
         .put_flow(NewFlow {
@@ -150,7 +148,7 @@ pub(crate) async fn keep(
             digest,
             document,
             nodes: u32::try_from(plan.nodes()).unwrap_or(u32::MAX),
-            engine: "native".to_owned(),
+            engine: needs(plan.engine()).to_string(),
         })
         .await?;
     app.flows.changed();
@@ -323,31 +321,8 @@ fn refused(error: &FlowError) -> Problem {
     Problem::of(Code::FlowInvalid, errors)
 }
 
-/// Names each node that the native engine must not stand in for.
-fn unsupported(plan: &Plan, document: &[u8]) -> Problem {
-    let document: Value = serde_json::from_slice(document).unwrap_or_default();
-    let errors = plan
-        .unsupported()
-        .iter()
-        .map(|node| {
-            let detail = format!("node {} ({}): {}", node.node, node.display_name, node.reason);
-            ErrorItem::new(pointer_to(&document, &node.node), detail)
-        })
-        .collect();
-    let mut problem = Problem::of(Code::FlowUnsupported, errors);
-    problem.detail = format!(
-        "the flow needs the Python engine, which is not available yet: {}",
-        problem.detail
-    );
-    problem
-}
-
-/// Where a node stands in an export; the export as a whole for one inside a group.
-fn pointer_to(document: &Value, id: &str) -> String {
-    let at = |place: &str| {
-        let nodes = document.pointer(place)?.as_array()?;
-        let index = nodes.iter().position(|node| node["id"] == *id)?;
-        Some(format!("{place}/{index}"))
-    };
-    at("/data/nodes").or_else(|| at("/nodes")).unwrap_or_default()
+/// Each node that the native engine must not stand in for, and why.
+fn unsupported(plan: &Plan) -> Vec<String> {
+    let say = |node: &Unsupported| format!("node {} ({}): {}", node.node, node.display_name, node.reason);
+    plan.unsupported().iter().map(say).collect()
 }

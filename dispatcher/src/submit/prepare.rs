@@ -2,8 +2,8 @@
 
 use flowfleet_core::port::BlobStore;
 use flowfleet_core::run::NewRun;
-use flowfleet_core::{Payload, RunId, Tenant, TraceContext};
-use flowfleet_engine::{LangflowCall, Request};
+use flowfleet_core::{Capability, Payload, RunId, Tenant, TraceContext};
+use flowfleet_engine::{EngineKind, LangflowCall, Request};
 use flowfleet_runtime::payload;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -53,6 +53,7 @@ pub(crate) fn draft(
         tenant: tenant.clone(),
         flow: flow.version.clone(),
         queue: wanted.queue,
+        needs: needs(flow.plan.engine()),
         priority: wanted.priority,
         input: Payload::null(),
         settings: wanted.settings,
@@ -95,6 +96,14 @@ pub(crate) fn draft(
         run,
         input: Value::Object(stored),
     })
+}
+
+/// What a worker must be able to do to execute a flow.
+pub(crate) fn needs(engine: EngineKind) -> Capability {
+    match engine {
+        EngineKind::Native => Capability::native(),
+        EngineKind::Python => Capability::python(),
+    }
 }
 
 impl Draft {

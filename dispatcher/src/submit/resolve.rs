@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flowfleet_core::flow::FlowRef;
 use flowfleet_core::port::Store;
 use flowfleet_core::{FlowId, FlowName, FlowVersion, PortError, Tenant};
-use flowfleet_engine::{CompileLimits, EngineKind, FlowError, Plan, compile};
+use flowfleet_engine::{CompileLimits, FlowError, Plan, compile};
 use moka::future::Cache;
 use tokio::sync::Semaphore;
 
@@ -132,13 +132,6 @@ impl Flows {
         }
         let version = known.version.clone();
         let plan = self.plan(tenant, &version).await?;
-        if plan.engine() == EngineKind::Python {
-            let detail = format!("the flow {flow} needs the Python engine, which is not available");
-            return Err(Problem::of(
-                Code::FlowUnsupported,
-                vec![ErrorItem::new("/flow", detail)],
-            ));
-        }
         let resolved = Arc::new(Resolved {
             id: known.id,
             version,

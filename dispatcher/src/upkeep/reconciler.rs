@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use flowfleet_core::QueueName;
+use flowfleet_core::Pool;
 use flowfleet_core::error::PortError;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,7 @@ pub(super) async fn run(upkeep: &Upkeep, stop: &CancellationToken) {
     if upkeep.queue_is_memory {
         rebuild(upkeep, stop).await;
     }
-    let mut short: HashMap<QueueName, u32> = HashMap::new();
+    let mut short: HashMap<Pool, u32> = HashMap::new();
     while pause(seconds(upkeep.intervals.reconcile_s), stop).await {
         if let Err(error) = look(upkeep, &mut short).await {
             tracing::debug!(%error, "the backlog cannot be compared");
@@ -49,9 +49,9 @@ async fn rebuild(upkeep: &Upkeep, stop: &CancellationToken) {
 /// Publishes each queued run whose message is from before `began`.
 async fn fill(upkeep: &Upkeep, began: Instant) -> Result<u64, PortError> {
     let mut published = 0;
-    for (queue, _) in queued(upkeep).await? {
+    for pool in queued(upkeep).await?.into_keys() {
         // The age grows with this loop, so that what it has published is not found again.
-        while let Some(row) = upkeep.store.republish(&queue, began.elapsed(), RUNS).await? {
+        while let Some(row) = upkeep.store.republish(&pool, began.elapsed(), RUNS).await? {
             published += row.envelopes.len() as u64;
             upkeep.relay.send(row);
             upkeep.relay.idle().await;
@@ -60,14 +60,14 @@ async fn fill(upkeep: &Upkeep, began: Instant) -> Result<u64, PortError> {
     Ok(published)
 }
 
-async fn look(upkeep: &Upkeep, short: &mut HashMap<QueueName, u32>) -> Result<(), PortError> {
+async fn look(upkeep: &Upkeep, short: &mut HashMap<Pool, u32>) -> Result<(), PortError> {
     let queued = queued(upkeep).await?;
-    short.retain(|queue, _| queued.contains_key(queue));
+    short.retain(|pool, _| queued.contains_key(pool));
     let age = seconds(upkeep.intervals.reconcile_age_s);
-    for (queue, wanted) in queued {
+    for (pool, wanted) in queued {
         // One pool that the broker refuses must not keep the others from being looked at.
-        if let Err(error) = compare(upkeep, short, &queue, wanted, age).await {
-            tracing::debug!(%error, %queue, "a pool cannot be compared");
+        if let Err(error) = compare(upkeep, short, &pool, wanted, age).await {
+            tracing::debug!(%error, %pool, "a pool cannot be compared");
         }
     }
     Ok(())
@@ -75,37 +75,37 @@ async fn look(upkeep: &Upkeep, short: &mut HashMap<QueueName, u32>) -> Result<()
 
 async fn compare(
     upkeep: &Upkeep,
-    short: &mut HashMap<QueueName, u32>,
-    queue: &QueueName,
+    short: &mut HashMap<Pool, u32>,
+    pool: &Pool,
     wanted: u64,
     age: Duration,
 ) -> Result<(), PortError> {
-    let depth = upkeep.queue.depth(queue).await?.total();
+    let depth = upkeep.queue.depth(pool).await?.total();
     if depth >= wanted {
-        short.remove(queue);
+        short.remove(pool);
         return Ok(());
     }
-    let looks = short.entry(queue.clone()).or_default();
+    let looks = short.entry(pool.clone()).or_default();
     *looks += 1;
     if *looks < LOOKS {
         return Ok(());
     }
     let missing = u32::try_from(wanted - depth).unwrap_or(RUNS).min(RUNS);
-    if let Some(row) = upkeep.store.republish(queue, age, missing).await? {
+    if let Some(row) = upkeep.store.republish(pool, age, missing).await? {
         let runs = row.envelopes.len();
-        tracing::info!(%queue, queued = wanted, depth, runs, "publishing again what the broker does not hold");
+        tracing::info!(%pool, queued = wanted, depth, runs, "publishing again what the broker does not hold");
         metrics::counter!(REPUBLISHED, "reason" => "reconcile").increment(runs as u64);
         upkeep.relay.send(row);
     }
     Ok(())
 }
 
-/// Queued runs by queue.
-async fn queued(upkeep: &Upkeep) -> Result<BTreeMap<QueueName, u64>, PortError> {
+/// Queued runs by pool.
+async fn queued(upkeep: &Upkeep) -> Result<BTreeMap<Pool, u64>, PortError> {
     let mut sums = BTreeMap::new();
     for line in upkeep.store.backlog().await? {
         if line.queued > 0 {
-            *sums.entry(line.queue).or_default() += line.queued;
+            *sums.entry(line.pool()).or_default() += line.queued;
         }
     }
     Ok(sums)

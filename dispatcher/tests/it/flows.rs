@@ -132,10 +132,6 @@ async fn bad_flows_are_refused_with_places_and_nothing_is_stored() {
     edges.push(back);
     let mut nobody = hello.clone();
     nobody["data"]["edges"][0]["target"] = json!("Nobody-1");
-    let mut unknown = hello.clone();
-    unknown["data"]["nodes"][1]["data"]["type"] = json!("NeverHeardOf");
-    unknown["data"]["nodes"][1]["data"]["node"]["metadata"] = json!({});
-    unknown["data"]["nodes"][1]["data"]["node"]["template"]["code"] = json!({"value": "import os"});
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let huge = "x".repeat(50 << 20);
     for (what, text, code) in [
@@ -145,7 +141,6 @@ async fn bad_flows_are_refused_with_places_and_nothing_is_stored() {
         ("not an object", "[]".to_owned(), "flow_invalid"),
         ("cycle", cycle.to_string(), "flow_invalid"),
         ("edge to nobody", nobody.to_string(), "flow_invalid"),
-        ("unknown component", unknown.to_string(), "flow_unsupported"),
         ("deep nesting", deep, "flow_invalid"),
     ] {
         let (status, problem) = put(&server, "bad", text).await;
@@ -162,8 +157,6 @@ async fn bad_flows_are_refused_with_places_and_nothing_is_stored() {
             "{what}: {problem}"
         );
     }
-    let (_, problem) = put(&server, "bad", unknown.to_string()).await;
-    assert_eq!(problem["errors"][0]["pointer"], "/data/nodes/1", "{problem}");
     // The server may answer and close before it has read 50 MB.
     let request = server.request(Method::PUT, "/v1/flows/bad").body(huge);
     if let Ok(response) = request.send().await {
@@ -171,6 +164,31 @@ async fn bad_flows_are_refused_with_places_and_nothing_is_stored() {
     }
     assert_eq!(server.get("/v1/flows").await.1["items"], json!([]));
     assert_eq!(server.get("/v1/audit").await.1["items"], json!([]));
+}
+
+/// A flow with a component of somebody's own.
+pub(crate) fn with_own_component() -> Value {
+    let mut flow: Value = serde_json::from_str(HELLO).unwrap();
+    flow["data"]["nodes"][1]["data"]["type"] = json!("NeverHeardOf");
+    flow["data"]["nodes"][1]["data"]["node"]["metadata"] = json!({});
+    flow["data"]["nodes"][1]["data"]["node"]["template"]["code"] = json!({"value": "import os"});
+    flow
+}
+
+#[tokio::test]
+async fn a_flow_that_needs_python_is_stored_and_says_why() {
+    let server = Server::start().await;
+    let (status, stored) = put(&server, "own", with_own_component().to_string()).await;
+    assert_eq!(status, StatusCode::CREATED, "{stored}");
+    assert_eq!(stored["engine"], "python");
+    let why = stored["unsupported"][0].as_str().unwrap();
+    assert!(why.contains("NeverHeardOf has no native implementation"), "{why}");
+    assert_eq!(server.get("/v1/flows/own").await.1["engine"], "python");
+    let mut langflow = with_own_component();
+    langflow["name"] = json!("Own again");
+    langflow["id"] = json!("0f1ee700-0000-4000-8000-00000000000a");
+    let (status, answer) = server.post("/api/v1/flows/", &langflow).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
 }
 
 /// A dispatcher that starts under load must not read and compile a large flow once for each request.

@@ -159,7 +159,7 @@ impl Server {
     pub(crate) async fn claim_for(&self, run: RunId, ttl: Duration) -> ClaimedRun {
         match self
             .store
-            .claim(WorkerId::generate(), &[run], ttl)
+            .claim(WorkerId::generate(), &Default::default(), &[run], ttl)
             .await
             .unwrap()
             .pop()

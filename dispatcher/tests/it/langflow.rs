@@ -56,6 +56,7 @@ async fn executed(claimed: &ClaimedRun) -> Value {
     }
     .called_as(serde_json::from_value(input.langflow).unwrap());
     let services = Services {
+        memory: None,
         http: Http::new().unwrap(),
         environment: Arc::new(|_: &str| None),
         clock: Arc::new(jiff::Timestamp::now),

@@ -12,5 +12,6 @@ mod langflow;
 mod langflow_flows;
 mod program;
 mod routes;
+mod routing;
 mod runs;
 mod upkeep;

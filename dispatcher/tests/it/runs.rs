@@ -398,6 +398,7 @@ async fn explanations_follow_the_fleet() {
         host: "h".to_owned(),
         version: "0".to_owned(),
         queues: vec!["other".parse().unwrap()],
+        capabilities: Default::default(),
         slots: 2,
         busy: 2,
         state: WorkerState::Accepting,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use flowfleet_core::error::{Kind, PortError};
 use flowfleet_core::port::{BlobStore, Consumer, Depth, Envelope, Queue, WorkerPresence, WorkerState};
-use flowfleet_core::{QueueName, RunId, WorkerId};
+use flowfleet_core::{Pool, QueueName, RunId, WorkerId};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ async fn quick_server() -> Server {
 }
 
 async fn receive(queue: &Arc<dyn Queue>) -> (RunId, Box<dyn Consumer>) {
-    let mut consumer = queue.consume(&[QueueName::default()], 10).await.unwrap();
+    let mut consumer = queue.consume(&[Pool::default()], 10).await.unwrap();
     let deliveries = tokio::time::timeout(Duration::from_secs(15), consumer.receive(1))
         .await
         .unwrap()
@@ -49,7 +49,7 @@ async fn a_submitted_run_is_published_with_its_trace() {
             .unwrap(),
     )
     .await;
-    let mut consumer = server.queue.consume(&[QueueName::default()], 1).await.unwrap();
+    let mut consumer = server.queue.consume(&[Pool::default()], 1).await.unwrap();
     let received = tokio::time::timeout(Duration::from_secs(15), consumer.receive(1))
         .await
         .unwrap()
@@ -109,6 +109,26 @@ async fn messages_that_the_broker_lost_are_published_again() {
 }
 
 #[tokio::test]
+async fn messages_that_were_lost_go_to_the_pool_of_those_who_can() {
+    let server = quick_server().await;
+    let document = crate::flows::with_own_component().to_string();
+    let put = server.request(Method::PUT, "/v1/flows/own").body(document);
+    assert!(put.send().await.unwrap().status().is_success());
+    let run = server.submit(&json!({"flow": "own", "input": "x"})).await;
+    let pool: Pool = "default:python".parse().unwrap();
+    let mut consumer = server.queue.consume(&[pool], 10).await.unwrap();
+    for _ in 0..2 {
+        let received = tokio::time::timeout(Duration::from_secs(15), consumer.receive(1));
+        let received = received.await.unwrap().unwrap();
+        assert_eq!(received[0].message.run, run);
+        let receipts: Vec<_> = received.iter().map(|delivery| delivery.receipt).collect();
+        consumer.ack(&receipts).await.unwrap();
+    }
+    let native = server.queue.depth(&Pool::default()).await.unwrap();
+    assert_eq!(native.total(), 0, "nothing for workers that cannot run it");
+}
+
+#[tokio::test]
 async fn a_memory_queue_is_rebuilt_at_start() {
     let mut parts = Parts::new().await;
     parts.config.upkeep = quick();
@@ -163,6 +183,7 @@ async fn the_leader_sets_the_gauges() {
         host: "host-1".to_owned(),
         version: "0.1.0".to_owned(),
         queues: vec![QueueName::default()],
+        capabilities: Default::default(),
         slots: 4,
         busy: 1,
         state: WorkerState::Accepting,
@@ -216,12 +237,12 @@ impl Queue for Switched {
         self.inner.publish(envelopes).await
     }
 
-    async fn consume(&self, queues: &[QueueName], prefetch: u16) -> Result<Box<dyn Consumer>> {
+    async fn consume(&self, queues: &[Pool], prefetch: u16) -> Result<Box<dyn Consumer>> {
         self.check()?;
         self.inner.consume(queues, prefetch).await
     }
 
-    async fn depth(&self, queue: &QueueName) -> Result<Depth> {
+    async fn depth(&self, queue: &Pool) -> Result<Depth> {
         self.check()?;
         self.inner.depth(queue).await
     }
@@ -261,12 +282,12 @@ async fn a_broker_that_is_away_fails_no_submission() {
 #[derive(Debug)]
 struct Refusing {
     inner: Arc<dyn Queue>,
-    pool: QueueName,
+    pool: Pool,
     on: AtomicBool,
 }
 
 impl Refusing {
-    fn check(&self, pool: &QueueName) -> Result<()> {
+    fn check(&self, pool: &Pool) -> Result<()> {
         if self.on.load(Ordering::SeqCst) && *pool == self.pool {
             return Err(PortError::new(Kind::Permanent, "queue", "refused"));
         }
@@ -279,15 +300,15 @@ impl Queue for Refusing {
     async fn publish(&self, envelopes: &[Envelope]) -> Result<()> {
         envelopes
             .iter()
-            .try_for_each(|envelope| self.check(&envelope.queue))?;
+            .try_for_each(|envelope| self.check(&envelope.pool))?;
         self.inner.publish(envelopes).await
     }
 
-    async fn consume(&self, queues: &[QueueName], prefetch: u16) -> Result<Box<dyn Consumer>> {
+    async fn consume(&self, queues: &[Pool], prefetch: u16) -> Result<Box<dyn Consumer>> {
         self.inner.consume(queues, prefetch).await
     }
 
-    async fn depth(&self, queue: &QueueName) -> Result<Depth> {
+    async fn depth(&self, queue: &Pool) -> Result<Depth> {
         self.check(queue)?;
         self.inner.depth(queue).await
     }

@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use flowfleet_core::chat::{Recall, Remember, Said};
 use flowfleet_core::error::{Kind, PortError};
 use flowfleet_core::event::RunEvent;
 use flowfleet_core::history::Stray;
 use flowfleet_core::port::{
-    Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, Histories, HistoryStore,
-    KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow, Renewal, Result,
-    RunFilter, RunStore, Store, Submission, Upkeep, UsedKey,
+    Actor, AuditEntry, Backlog, CancelOutcome, ChatStore, Claim, Fenced, FlowRecord, FlowStore, Histories,
+    HistoryStore, KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow,
+    Renewal, Result, RunFilter, RunStore, Store, Submission, Upkeep, UsedKey,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
-use flowfleet_core::{FlowId, FlowName, FlowVersion, KeyId, Lease, QueueName, RunId, Tenant, WorkerId};
+use flowfleet_core::{
+    Capabilities, FlowId, FlowName, FlowVersion, KeyId, Lease, Pool, RunId, Tenant, WorkerId,
+};
 use jiff::Timestamp;
 
 /// Delegates to a real store. Only what workers call fails.
@@ -88,9 +91,15 @@ impl Faulty {
 
 #[async_trait]
 impl LeaseStore for Faulty {
-    async fn claim(&self, worker: WorkerId, runs: &[RunId], ttl: Duration) -> Result<Vec<Claim>> {
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        can: &Capabilities,
+        runs: &[RunId],
+        ttl: Duration,
+    ) -> Result<Vec<Claim>> {
         self.there("claim")?;
-        let claims = self.inner.claim(worker, runs, ttl).await?;
+        let claims = self.inner.claim(worker, can, runs, ttl).await?;
         let claimed = claims.iter().filter(|c| matches!(c, Claim::Claimed(_))).count();
         let running = self.running.fetch_add(claimed, Ordering::SeqCst) + claimed;
         self.most_running.fetch_max(running, Ordering::SeqCst);
@@ -199,8 +208,8 @@ impl Upkeep for Faulty {
         self.inner.expire(limit).await
     }
 
-    async fn republish(&self, queue: &QueueName, age: Duration, limit: u32) -> Result<Option<OutboxRow>> {
-        self.inner.republish(queue, age, limit).await
+    async fn republish(&self, pool: &Pool, age: Duration, limit: u32) -> Result<Option<OutboxRow>> {
+        self.inner.republish(pool, age, limit).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>> {
@@ -269,6 +278,33 @@ impl FlowStore for Faulty {
 
     async fn delete_flow(&self, tenant: &Tenant, name: &FlowName) -> Result<bool> {
         self.inner.delete_flow(tenant, name).await
+    }
+}
+
+#[async_trait]
+impl ChatStore for Faulty {
+    async fn remember(&self, messages: &[Remember], keep: u32) -> Result<Vec<bool>> {
+        self.there("remember")?;
+        self.heard("remember", self.inner.remember(messages, keep).await?)
+    }
+
+    async fn recall(&self, tenant: &Tenant, wanted: &Recall) -> Result<Vec<Said>> {
+        self.there("recall")?;
+        self.inner.recall(tenant, wanted).await
+    }
+
+    async fn sessions(
+        &self,
+        tenant: &Tenant,
+        flow: Option<&FlowName>,
+        offset: u32,
+        limit: u32,
+    ) -> Result<Vec<String>> {
+        self.inner.sessions(tenant, flow, offset, limit).await
+    }
+
+    async fn forget(&self, tenant: &Tenant, session_id: &str) -> Result<u64> {
+        self.inner.forget(tenant, session_id).await
     }
 }
 

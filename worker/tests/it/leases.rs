@@ -128,9 +128,12 @@ async fn messages_for_runs_that_others_hold_or_nobody_knows_are_spent() {
     let flow = rig.flow(&chain(0)).await;
     let taken = rig.submit_one(rig.run(&flow, "x")).await;
     let other = WorkerId::generate();
-    rig.store.claim(other, &[taken], TTL).await.unwrap();
+    rig.store
+        .claim(other, &Default::default(), &[taken], TTL)
+        .await
+        .unwrap();
     let unknown = flowfleet_core::port::Envelope {
-        queue: "default".parse().unwrap(),
+        pool: "default".parse().unwrap(),
         priority: flowfleet_core::Priority::Normal,
         message: flowfleet_core::RunMessage::new(RunId::generate(), None),
     };

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "tests say what failed by panicking")]
 
+mod conversations;
 mod draining;
 mod failures;
 mod faulty;
 mod flows;
 mod leases;
 mod program;
+mod python;
 mod rig;
+mod routing;
 mod running;
 mod services;

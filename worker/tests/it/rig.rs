@@ -10,13 +10,13 @@ use flowfleet_core::payload::Payload;
 use flowfleet_core::port::{BlobStore, Bus, NewFlow, OutboxRow, Queue, Store, SubmitOutcome};
 use flowfleet_core::run::{NewRun, RunInput, RunSettings, RunView};
 use flowfleet_core::{
-    FlowId, FlowVersion, Priority, QueueName, RetryPolicy, RunId, RunState, Tenant, WorkerId,
+    Capability, FlowId, FlowVersion, Priority, QueueName, RetryPolicy, RunId, RunState, Tenant, WorkerId,
 };
 use flowfleet_engine::{Environment, Services};
 use flowfleet_mock_model as mock;
 use flowfleet_runtime::payload::{self, hex_sha256};
 use flowfleet_runtime::{Readiness, Relay, Shutdown};
-use flowfleet_worker::{Config, Deps, Worker};
+use flowfleet_worker::{Abilities, Config, Deps, Worker};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,8 @@ pub(crate) struct Rig {
     pub(crate) mock: mock::Handle,
     pub(crate) relay: Relay,
     pub(crate) tenant: Tenant,
+    /// Of workers that are started from now on.
+    pub(crate) python: Option<flowfleet_python::Host>,
     pool: QueueName,
     environment: BTreeMap<String, String>,
     _dir: tempfile::TempDir,
@@ -66,6 +68,7 @@ pub(crate) struct Running {
     pub(crate) id: WorkerId,
     pub(crate) shutdown: Shutdown,
     pub(crate) readiness: Readiness,
+    pub(crate) abilities: Abilities,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -148,6 +151,7 @@ impl Rig {
             mock,
             relay,
             tenant: Tenant::try_from("default".to_owned()).unwrap(),
+            python: None,
             pool: backends.pool.parse().unwrap(),
             environment,
             _dir: dir,
@@ -186,6 +190,7 @@ impl Rig {
             tenant: self.tenant.clone(),
             flow: flow.clone(),
             queue: self.pool.clone(),
+            needs: Capability::native(),
             priority: Priority::Normal,
             input: Payload::Inline(serde_json::to_value(input).unwrap()),
             settings: settings(1, 60.0),
@@ -255,15 +260,17 @@ impl Rig {
                 bus: self.bus.clone(),
                 blob: self.blob.clone(),
                 services,
+                python: self.python.clone(),
                 readiness: readiness.clone(),
             },
         );
-        let (id, shutdown) = (worker.id(), Shutdown::manual());
+        let (id, abilities, shutdown) = (worker.id(), worker.abilities(), Shutdown::manual());
         let task = tokio::spawn(worker.run(shutdown.clone()));
         let running = Running {
             id,
             shutdown,
             readiness,
+            abilities,
             task,
         };
         until("the worker is ready", || async {

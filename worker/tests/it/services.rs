@@ -12,14 +12,14 @@ use crate::flows::{answer, chain};
 use crate::rig::{Backends, DEADLINE, Rig};
 
 /// What one test has on the services, removed with it.
-struct Services {
+pub(crate) struct Services {
     server: String,
     database: String,
     pool: String,
 }
 
 impl Services {
-    fn create() -> Self {
+    pub(crate) fn create() -> Self {
         let server = variable(
             "FLOWFLEET_TEST_POSTGRES",
             "postgres://postgres@127.0.0.1:5432/postgres",
@@ -33,7 +33,7 @@ impl Services {
         services
     }
 
-    async fn rig(&self, model: mock::Config) -> Rig {
+    pub(crate) async fn rig(&self, model: mock::Config) -> Rig {
         let redis = variable("FLOWFLEET_TEST_REDIS", "redis://127.0.0.1:6379");
         let backends = Backends {
             store: Some(format!(

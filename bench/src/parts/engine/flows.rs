@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const STARTER: &str = "langflow_base-1.13.0/langflow/initial_setup/starter_projects/Basic Prompting.json";
 
 /// Langflow's starter flow as released, its model filled in as a user would in the editor.
-pub(super) fn basic_prompting() -> anyhow::Result<Value> {
+pub(in crate::parts) fn basic_prompting() -> anyhow::Result<Value> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let fetched = Command::new("sh")
         .arg("tests/wheels.sh")

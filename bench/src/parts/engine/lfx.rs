@@ -1,6 +1,6 @@
 //! lfx from PyPI in an environment of its own under the cache, and what a warm process of it needs for a run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
@@ -39,7 +39,7 @@ impl Cost {
 }
 
 #[derive(Debug)]
-pub(super) struct Lfx {
+pub(in crate::parts) struct Lfx {
     python: PathBuf,
 }
 
@@ -69,7 +69,7 @@ impl Lfx {
     }
 
     /// Installs it unless that was done before: some minutes and half a gigabyte.
-    pub(super) fn prepare() -> anyhow::Result<Self> {
+    pub(in crate::parts) fn prepare() -> anyhow::Result<Self> {
         let folder = flows::cache()?.join("bench").join("lfx-1.13.0");
         let python = folder.join("bin/python");
         let complete = folder.join("complete");
@@ -102,6 +102,10 @@ impl Lfx {
             std::fs::write(&complete, PACKAGES.join("\n"))?;
         }
         Ok(Self { python })
+    }
+
+    pub(in crate::parts) fn python(&self) -> &Path {
+        &self.python
     }
 
     /// One round of both ways, in a new process.

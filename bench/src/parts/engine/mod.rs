@@ -12,7 +12,8 @@ use serde_json::json;
 
 use crate::Bench;
 use crate::report::{Bars, Better, Bound, Cell, Column, Goal, Part, Table, Unit, complain};
-pub(super) use flows::hello;
+pub(super) use flows::{basic_prompting, hello};
+pub(super) use lfx::Lfx;
 pub(super) use model::{Answers, Model};
 use native::Cost;
 
@@ -54,7 +55,7 @@ struct Rounds {
 
 pub(super) async fn run(bench: &Bench) -> anyhow::Result<Part> {
     let mut part = Part::new("engine", ABOUT);
-    let starter = match flows::basic_prompting() {
+    let starter = match basic_prompting() {
         Ok(flow) => Some(flow),
         Err(error) => {
             part.notes
@@ -62,7 +63,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Part> {
             None
         }
     };
-    let lfx = match lfx::Lfx::prepare() {
+    let lfx = match Lfx::prepare() {
         Ok(lfx) => Some(lfx),
         Err(error) => {
             part.notes.push(format!("lfx was not measured: {error:#}"));
@@ -98,7 +99,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Part> {
     }
     model.stop().await?;
     tables(&mut part, &rounds, starter.as_ref())?;
-    part.notes.push(lfx::Lfx::about());
+    part.notes.push(Lfx::about());
     part.notes.push(STEPFLOW.to_owned());
     part.raw.insert("hello".into(), json!(rounds.hello));
     part.raw.insert("chain".into(), json!(rounds.chain));

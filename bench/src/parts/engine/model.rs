@@ -44,7 +44,7 @@ impl Model {
     }
 
     /// lfx takes `127.0.0.1` for a mistake inside a container and replaces it: another name of the same address.
-    pub(super) fn base_url_for_lfx(&self) -> String {
+    pub(in crate::parts) fn base_url_for_lfx(&self) -> String {
         self.base_url().replace("127.0.0.1", "127.1")
     }
 

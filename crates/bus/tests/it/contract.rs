@@ -59,6 +59,7 @@ fn presence(id: WorkerId) -> WorkerPresence {
         host: "host-1".to_owned(),
         version: "0.1.0".to_owned(),
         queues: vec!["default".parse().unwrap()],
+        capabilities: Default::default(),
         slots: 64,
         busy: 3,
         state: WorkerState::Accepting,

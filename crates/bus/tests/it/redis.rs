@@ -309,6 +309,7 @@ async fn five_thousand_workers_are_cheap() {
                 host: format!("ip-10-0-{}-{}", n / 250, n % 250),
                 version: "0.1.0".to_owned(),
                 queues: vec!["default".parse().unwrap()],
+                capabilities: Default::default(),
                 slots: 64,
                 busy: 1,
                 state: WorkerState::Accepting,

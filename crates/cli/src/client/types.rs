@@ -35,6 +35,8 @@ pub(crate) struct Flow {
     #[serde(default)]
     pub engine: String,
     #[serde(default)]
+    pub unsupported: Vec<String>,
+    #[serde(default)]
     pub created_at: Option<Timestamp>,
     #[serde(default)]
     pub warnings: Vec<Value>,
@@ -146,6 +148,8 @@ pub(crate) struct Worker {
     pub version: String,
     #[serde(default)]
     pub queues: Vec<String>,
+    #[serde(default)]
+    pub capabilities: Vec<String>,
     #[serde(default)]
     pub slots: u64,
     #[serde(default)]

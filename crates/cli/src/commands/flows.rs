@@ -167,6 +167,12 @@ pub(crate) fn describe(answer: &Value, created: bool, context: &Context) -> Resu
         format!("{}@{}", flow.name, flow.version),
         flow.engine
     );
+    for node in &flow.unsupported {
+        line.push_str(&format!(
+            "\n  {} {node}",
+            context.term.paint("needs python:", Paint::Warn)
+        ));
+    }
     for warning in &flow.warnings {
         let warning = warning.get("detail").unwrap_or(warning);
         line.push_str(&format!(

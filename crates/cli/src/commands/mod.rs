@@ -9,6 +9,7 @@ pub(crate) mod flows;
 pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod mock_model;
+pub(crate) mod python;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod submit;

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use clap::Args as ClapArgs;
 use flowfleet_core::RunId;
 use flowfleet_engine::{
-    CompileLimits, EngineKind, InputType, NodeInfo, OutputType, Plan, Progress, Request, RunError, Services,
-    Value as NodeValue,
+    CompileLimits, EngineKind, InMemory, InputType, Memory, NodeInfo, OutputType, Plan, Progress, Request,
+    RunError, Services, Value as NodeValue,
 };
+use flowfleet_python::{Host, NoMemory, Work};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ Examples:
   echo 'What is a lease?' | flowfleet run ask.json --input -
   flowfleet run ask.json --input hi --tweaks '{\"LanguageModelComponent-1\": {\"temperature\": 0}}' --session s1
   flowfleet run ask.json --input hi --json | jq .usage
+  flowfleet python install && flowfleet run --python own-components.json --input hi
 
 Files that nodes name are looked for in the flow's folder.
 Models are found as Langflow finds them: OPENAI_API_KEY and OPENAI_BASE_URL in the environment, or --var. Without one,
@@ -57,6 +59,9 @@ pub(crate) struct Args {
     /// Which outputs are shown: chat, text, any or debug (every node)
     #[arg(long, default_value = "chat", value_parser = parse_word::<OutputType>)]
     output_type: OutputType,
+    /// Run it in Python if it has components that the native engine does not know
+    #[arg(long)]
+    python: bool,
     /// Stop after this long
     #[arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "1h")]
     timeout: Duration,
@@ -77,6 +82,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let term = context.term;
     let document = read_file(&args.flow).await?;
     let plan = Arc::new(compile(&args.flow, &document)?);
+    let python = python(&args, &plan)?;
     for warning in plan.warnings() {
         term.note(&format!("{} {warning}", term.paint_err("warning:", Paint::Warn)));
     }
@@ -96,20 +102,35 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let cancel = CancellationToken::new();
     let started = Instant::now();
     let id = RunId::generate().to_string();
+    let memory: Option<Arc<dyn Memory>> = plan
+        .converses(args.session.is_some())
+        .then(|| Arc::new(InMemory::default()) as Arc<dyn Memory>);
     let services = Services {
+        memory,
         files: LocalFiles::beside(&args.flow),
         ..Services::from_env().map_err(|error| Failure::usage(error.to_string()))?
     };
     let outcome = {
-        let execution = flowfleet_engine::execute(
-            &plan,
-            &request,
-            BTreeMap::new(),
-            &id,
-            &services,
-            on_progress,
-            cancel.clone(),
-        );
+        let work = Work {
+            plan: &plan,
+            document: &document,
+            request: &request,
+            run_id: &id,
+            realm: "",
+            services: &services,
+            memory: &NoMemory,
+        };
+        let stop = cancel.clone();
+        let execution = async {
+            match &python {
+                Some(host) => host.execute(work, on_progress, stop).await,
+                None => {
+                    let nothing = BTreeMap::new();
+                    flowfleet_engine::execute(&plan, &request, nothing, &id, &services, on_progress, stop)
+                        .await
+                }
+            }
+        };
         tokio::pin!(execution);
         let mut stopped = None;
         loop {
@@ -165,10 +186,20 @@ fn compile(file: &str, document: &[u8]) -> Result<Plan> {
             failure.detail(format!("{node}{} (at {})", problem.detail, problem.pointer))
         })
     })?;
-    if plan.engine() == EngineKind::Python {
-        return Err(refused(&RunError::Unsupported(plan.unsupported().to_vec())));
-    }
     Ok(plan)
+}
+
+/// The Python host, if the flow needs it and may have it.
+fn python(args: &Args, plan: &Plan) -> Result<Option<Host>> {
+    if plan.engine() == EngineKind::Native {
+        return Ok(None);
+    }
+    let settings = super::python::settings(args.python)?;
+    if settings.enabled {
+        super::python::start(&settings).map(Some)
+    } else {
+        Err(refused(&RunError::Unsupported(plan.unsupported().to_vec())))
+    }
 }
 
 async fn request(args: &Args) -> Result<Request> {
@@ -201,7 +232,8 @@ async fn request(args: &Args) -> Result<Request> {
 fn refused(error: &RunError) -> Failure {
     match error {
         RunError::Unsupported(nodes) => nodes.iter().take(20).fold(
-            Failure::usage("this flow needs the Python engine, which this version does not have"),
+            Failure::usage("this flow needs the Python engine")
+                .advise("`flowfleet python install` once, then --python"),
             |failure, node| failure.detail(format!("{} ({}): {}", node.display_name, node.node, node.reason)),
         ),
         RunError::Request(error) => {

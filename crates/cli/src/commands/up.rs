@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Workers in this process
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     workers: u32,
+    /// Run flows in Python that need it; `flowfleet python install` makes the environment, FLOWFLEET_PYTHON_* set the rest
+    #[arg(long)]
+    python: bool,
     #[command(flatten)]
     log: Log,
     /// Say where it listens as one line of JSON
@@ -104,6 +107,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
         workers: args.workers,
         slots: args.slots,
         services: Services::from_env().map_err(|error| Failure::usage(error.to_string()))?,
+        python: python(&args)?,
     };
     let fleet = Embedded::start(options, lock, shutdown.clone())
         .await
@@ -131,6 +135,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     result.map_err(Failure::from)?;
     term.note("stopped; everything is kept for the next start");
     Ok(())
+}
+
+/// The Python host, if it was asked for. It loads lfx while everything else starts.
+fn python(args: &Args) -> Result<Option<flowfleet_python::Host>> {
+    let settings = super::python::settings(args.python)?;
+    match settings.enabled {
+        true => super::python::start(&settings).map(Some),
+        false => Ok(None),
+    }
 }
 
 fn announce(args: &Args, fleet: &Embedded, url: &str, context: &Context) -> Result {

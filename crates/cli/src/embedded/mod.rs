@@ -33,6 +33,8 @@ pub(crate) struct Options {
     /// Runs each of them executes at once.
     pub slots: u32,
     pub services: Services,
+    /// Shared by the workers.
+    pub python: Option<flowfleet_python::Host>,
 }
 
 /// A running fleet.
@@ -181,6 +183,7 @@ impl Backends {
             bus: self.bus.clone(),
             blob: self.blob.clone(),
             services: options.services.clone(),
+            python: options.python.clone(),
             readiness,
         };
         flowfleet_worker::Worker::new(config, deps)

@@ -86,6 +86,7 @@ fn new_run() -> NewRun {
             digest: "d".to_owned(),
         },
         queue: "default".parse().unwrap(),
+        needs: Default::default(),
         priority: Priority::Normal,
         input: Payload::Inline(json!({"input": "hi"})),
         settings: RunSettings::default(),
@@ -144,7 +145,11 @@ impl Fleet {
         };
         self.runtime.block_on(async {
             let ttl = Duration::from_secs(600);
-            let claims = self.store.claim(WorkerId::generate(), &[run], ttl).await.unwrap();
+            let claims = self
+                .store
+                .claim(WorkerId::generate(), &Default::default(), &[run], ttl)
+                .await
+                .unwrap();
             let [Claim::Claimed(claimed)] = &claims[..] else {
                 panic!("not claimed")
             };

@@ -68,6 +68,25 @@ fn succeeded() -> RunHistory {
     walk(false, &ops)
 }
 
+/// A flow that runs whole in Python has no checkpoints, and its nodes run again.
+#[test]
+fn nodes_of_a_whole_flow_may_run_again() {
+    let mut history = walk(false, &[Op::Claim, Op::Lose, Op::Claim]);
+    for engine in ["native", "python"] {
+        let mut history = history.clone();
+        for kind in [
+            EventKind::NodeStarted,
+            EventKind::NodeFinished,
+            EventKind::NodeStarted,
+        ] {
+            append(&mut history, kind, json!({"node": "a", "engine": engine}));
+        }
+        assert_eq!(broken(&history).is_empty(), engine == "python", "{engine}");
+    }
+    append(&mut history, EventKind::NodeStarted, json!({"engine": "other"}));
+    assert_eq!(broken(&history), [Invariant::Readable]);
+}
+
 type Breaks = (
     &'static str,
     RunHistory,

@@ -11,6 +11,7 @@ use super::Result;
 use crate::event::RunEvent;
 use crate::id::{RunId, WorkerId};
 use crate::name::QueueName;
+use crate::pool::Capabilities;
 
 /// Something that just happened to a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct WorkerPresence {
     pub host: String,
     pub version: String,
     pub queues: Vec<QueueName>,
+    /// Workers that do not say are native.
+    #[serde(default)]
+    pub capabilities: Capabilities,
     pub slots: u32,
     pub busy: u32,
     pub state: WorkerState,

@@ -5,12 +5,14 @@
 
 mod blob;
 mod bus;
+mod chat;
 mod history;
 mod queue;
 mod store;
 
 pub use blob::BlobStore;
 pub use bus::{Bus, Live, LiveStream, WorkerPresence, WorkerState};
+pub use chat::ChatStore;
 pub use history::{Histories, HistoryStore};
 pub use queue::{Consumer, Delivery, Depth, Envelope, Queue, Receipt};
 pub use store::{

@@ -6,13 +6,13 @@ use async_trait::async_trait;
 
 use super::Result;
 use crate::message::RunMessage;
-use crate::name::QueueName;
+use crate::pool::Pool;
 use crate::run::Priority;
 
 /// A message and where it goes.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Envelope {
-    pub queue: QueueName,
+    pub pool: Pool,
     pub priority: Priority,
     pub message: RunMessage,
 }
@@ -31,7 +31,7 @@ pub struct Receipt {
 /// queue when that dies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
-    pub queue: QueueName,
+    pub pool: Pool,
     pub priority: Priority,
     pub message: RunMessage,
     pub receipt: Receipt,
@@ -51,7 +51,7 @@ impl Depth {
     }
 }
 
-/// A broker. Each pool (queue name) has three queues, one a priority.
+/// A broker. Each pool has three queues, one a priority.
 #[async_trait]
 pub trait Queue: Send + Sync + std::fmt::Debug {
     /// Publishes and waits until the broker confirmed all of it. At least once: on an error any part may have
@@ -59,10 +59,10 @@ pub trait Queue: Send + Sync + std::fmt::Debug {
     async fn publish(&self, envelopes: &[Envelope]) -> Result<()>;
 
     /// Starts to consume from pools, holding at most `prefetch` unacknowledged messages a pool and priority.
-    async fn consume(&self, queues: &[QueueName], prefetch: u16) -> Result<Box<dyn Consumer>>;
+    async fn consume(&self, pools: &[Pool], prefetch: u16) -> Result<Box<dyn Consumer>>;
 
     /// Messages ready in a pool right now (those handed out are not counted); zero for an unknown pool.
-    async fn depth(&self, queue: &QueueName) -> Result<Depth>;
+    async fn depth(&self, pool: &Pool) -> Result<Depth>;
 
     /// Whether the broker answers within `timeout`.
     async fn ping(&self, timeout: Duration) -> Result<()>;

@@ -12,12 +12,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::queue::Envelope;
-use super::{HistoryStore, Result};
+use super::{ChatStore, HistoryStore, Result};
 use crate::event::RunEvent;
 use crate::flow::FlowVersion;
 use crate::id::{FlowId, KeyId, RunId, WorkerId};
 use crate::lease::Lease;
-use crate::name::{FlowName, QueueName, Tenant};
+use crate::name::{Capability, FlowName, QueueName, Tenant};
+use crate::pool::{Capabilities, Pool};
 use crate::run::{ClaimedRun, Finish, NewRun, Priority, Progress, Release, RunState, RunView};
 
 /// Messages to publish, stored in the same transaction as the runs they speak of (the transactional outbox).
@@ -130,7 +131,7 @@ pub trait RunStore: Send + Sync + std::fmt::Debug {
     /// Cancels a waiting run, or flags a running one. Idempotent.
     async fn cancel(&self, tenant: &Tenant, run: RunId) -> Result<CancelOutcome>;
 
-    /// How many runs of its queue, all tenants, are ahead of a queued run: higher priority or queued earlier
+    /// How many runs of its pool, all tenants, are ahead of a queued run: higher priority or queued earlier
     /// with the same. Counts to `cap` at most.
     async fn ahead_of(&self, run: RunId, cap: u32) -> Result<u32>;
 
@@ -143,7 +144,7 @@ pub trait RunStore: Send + Sync + std::fmt::Debug {
 pub enum Claim {
     /// The caller now holds its lease.
     Claimed(Box<ClaimedRun>),
-    /// It is running, ended, not due, or unknown: the message is spent.
+    /// It is running, ended, not due, unknown, or needs what the worker cannot do: the message is spent.
     NotClaimable,
 }
 
@@ -166,9 +167,15 @@ pub enum Fenced {
 /// Runs, as workers see them. Each method takes a batch and answers in its order, in one or few round trips.
 #[async_trait]
 pub trait LeaseStore: Send + Sync + std::fmt::Debug {
-    /// Takes leases for `ttl`. Not idempotent: a second claim of the same run is `NotClaimable`. Duplicates within
-    /// the call are claimed once.
-    async fn claim(&self, worker: WorkerId, runs: &[RunId], ttl: Duration) -> Result<Vec<Claim>>;
+    /// Takes leases for `ttl`, of runs that need nothing but what the worker can do. Not idempotent: a second claim of
+    /// the same run is `NotClaimable`. Duplicates within the call are claimed once.
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        can: &Capabilities,
+        runs: &[RunId],
+        ttl: Duration,
+    ) -> Result<Vec<Claim>>;
 
     /// Prolongs leases to now + `ttl`. Idempotent.
     async fn renew(&self, worker: WorkerId, leases: &[Lease], ttl: Duration) -> Result<Vec<Renewal>>;
@@ -189,15 +196,25 @@ pub trait LeaseStore: Send + Sync + std::fmt::Debug {
     async fn release(&self, runs: &[Release]) -> Result<(Vec<Fenced>, Option<OutboxRow>)>;
 }
 
-/// What waits and runs in one queue.
+/// What waits and runs in one pool.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backlog {
     pub queue: QueueName,
+    pub needs: Capability,
     pub priority: Priority,
     pub scheduled: u64,
     pub queued: u64,
     pub running: u64,
     pub oldest_queued_at: Option<Timestamp>,
+}
+
+impl Backlog {
+    pub fn pool(&self) -> Pool {
+        Pool {
+            queue: self.queue.clone(),
+            needs: self.needs.clone(),
+        }
+    }
 }
 
 /// Held while this process leads; dropping it gives the leadership up.
@@ -229,11 +246,11 @@ pub trait Upkeep: Send + Sync + std::fmt::Debug {
     /// Expires waiting runs whose `expires_at` passed.
     async fn expire(&self, limit: u32) -> Result<Vec<RunEvent>>;
 
-    /// A fresh outbox row for the oldest queued runs of a queue whose last message is older than `age`, and marks
+    /// A fresh outbox row for the oldest queued runs of a pool whose last message is older than `age`, and marks
     /// them as published now. For the reconciler, and at start for the memory queue (`age` zero).
-    async fn republish(&self, queue: &QueueName, age: Duration, limit: u32) -> Result<Option<OutboxRow>>;
+    async fn republish(&self, pool: &Pool, age: Duration, limit: u32) -> Result<Option<OutboxRow>>;
 
-    /// Per queue and priority, exact, from indexes that hold live runs only.
+    /// Per pool and priority, exact, from indexes that hold live runs only.
     async fn backlog(&self) -> Result<Vec<Backlog>>;
 
     /// Tries to become the leader for `role`; `None` when another process leads.
@@ -407,6 +424,6 @@ pub trait KeyStore: Send + Sync + std::fmt::Debug {
 }
 
 /// Everything a store offers.
-pub trait Store: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore {}
+pub trait Store: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore + ChatStore {}
 
-impl<T: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore> Store for T {}
+impl<T: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore + ChatStore> Store for T {}

@@ -14,8 +14,9 @@ use crate::flow::FlowVersion;
 use crate::id::RunId;
 use crate::lease::Lease;
 use crate::message::TraceContext;
-use crate::name::{Labels, QueueName, Tenant};
+use crate::name::{Capability, Labels, QueueName, Tenant};
 use crate::payload::Payload;
+use crate::pool::Pool;
 use crate::retry::RetryPolicy;
 use jiff::Timestamp;
 
@@ -107,6 +108,8 @@ pub struct NewRun {
     pub tenant: Tenant,
     pub flow: FlowVersion,
     pub queue: QueueName,
+    /// What the flow needs of a worker.
+    pub needs: Capability,
     pub priority: Priority,
     /// A [`RunInput`], possibly in the blob store.
     pub input: Payload,
@@ -122,6 +125,16 @@ pub struct NewRun {
     pub idempotency: Option<Idempotency>,
     pub trace: Option<TraceContext>,
     pub replay_of: Option<RunId>,
+}
+
+impl NewRun {
+    /// Where it will wait.
+    pub fn pool(&self) -> Pool {
+        Pool {
+            queue: self.queue.clone(),
+            needs: self.needs.clone(),
+        }
+    }
 }
 
 /// A run that this worker now holds, with all it needs to execute it.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Priority, RunSettings, RunState, Usage};
 use crate::flow::FlowVersion;
 use crate::id::{RunId, WorkerId};
-use crate::name::{Labels, QueueName, Tenant};
+use crate::name::{Capability, Labels, QueueName, Tenant};
 use crate::payload::Payload;
 
 /// Where an error arose.
@@ -102,6 +102,8 @@ pub struct RunView {
     pub tenant: Tenant,
     pub flow: FlowVersion,
     pub queue: QueueName,
+    /// What it needs of a worker.
+    pub needs: Capability,
     pub priority: Priority,
     pub state: RunState,
     pub attempt: u32,

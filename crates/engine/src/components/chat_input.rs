@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::conversation::keep;
 use super::{params, single};
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput};
 use crate::value::{Message, paths};
 
-pub(super) fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
+pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
     let session = params::text(call, "session_id", "")?;
     let mut message = Message {
         text: params::text(call, "input_value", "")?,
@@ -24,6 +25,9 @@ pub(super) fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, Node
     if !context.is_empty() {
         Arc::make_mut(&mut message.extra).insert("context_id".to_owned(), context.into());
     }
+    if params::boolean(call, "should_store_message", true) {
+        keep(call, ctx, &mut message, &call.node.id).await?;
+    }
     Ok(single(call, "message", message))
 }
 
@@ -35,8 +39,8 @@ mod tests {
     use crate::value::Value;
     use serde_json::json;
 
-    #[test]
-    fn the_request_becomes_a_message_of_the_user() {
+    #[tokio::test]
+    async fn the_request_becomes_a_message_of_the_user() {
         let (ctx, _) = context(&[]);
         let call = call(
             Kind::ChatInput,
@@ -45,7 +49,7 @@ mod tests {
                 ("files", field(json!(["a.png", "", null, {"path": "b"}]))),
             ],
         );
-        let output = run(&call, &ctx).unwrap();
+        let output = run(&call, &ctx).await.unwrap();
         let Some(Value::Message(message)) = output.values.get("message") else {
             panic!()
         };
@@ -56,15 +60,15 @@ mod tests {
         assert_eq!(message.files, ["a.png", "b"]);
     }
 
-    #[test]
-    fn a_pinned_session_and_sender_are_kept() {
+    #[tokio::test]
+    async fn a_pinned_session_and_sender_are_kept() {
         let (ctx, _) = context(&[]);
         let params = [
             ("session_id", field("mine")),
             ("sender", field("Machine")),
             ("context_id", field("c")),
         ];
-        let output = run(&call(Kind::ChatInput, &params), &ctx).unwrap();
+        let output = run(&call(Kind::ChatInput, &params), &ctx).await.unwrap();
         let Some(Value::Message(message)) = output.values.get("message") else {
             panic!()
         };
@@ -74,10 +78,11 @@ mod tests {
         assert_eq!(message.extra.get("context_id"), Some(&json!("c")));
     }
 
-    #[test]
-    fn input_that_is_no_text_is_refused() {
+    #[tokio::test]
+    async fn input_that_is_no_text_is_refused() {
         let (ctx, _) = context(&[]);
-        let error = run(&call(Kind::ChatInput, &[("input_value", field(5))]), &ctx).unwrap_err();
+        let call = call(Kind::ChatInput, &[("input_value", field(5))]);
+        let error = run(&call, &ctx).await.unwrap_err();
         assert_eq!(error.code, "field_invalid");
         assert!(error.message.contains("input_value"), "{error}");
     }

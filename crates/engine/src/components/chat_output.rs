@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::conversation::{blocks_with_text, keep};
 use super::convert::to_text;
 use super::{params, properties, wants};
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput, Param};
 use crate::value::{Message, Value};
 
-pub(super) fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
+pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
     let clean = params::boolean(call, "clean_data", true);
     let (text, given) = match call.params.get("input_value") {
         None | Some(Param::Field(Json::Null) | Param::Edge(Value::Json(Json::Null))) => {
@@ -31,6 +32,9 @@ pub(super) fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, Node
         }
     };
     let mut message = carried(given);
+    if ctx.run.memory.is_some() && given.is_some_and(|given| matches!(given, Value::Message(_))) {
+        blocks_with_text(&mut message, &text);
+    }
     message.text = text;
     message.sender = Some(params::text(call, "sender", "Machine")?);
     message.sender_name = Some(params::text(call, "sender_name", "AI")?);
@@ -51,6 +55,10 @@ pub(super) fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, Node
         extra.insert("context_id".to_owned(), context.into());
     }
     extra.insert("flow_id".to_owned(), ctx.flow_id.clone().into());
+    if params::boolean(call, "should_store_message", true) {
+        let voice = voice(call, &message).to_owned();
+        keep(call, ctx, &mut message, &voice).await?;
+    }
     let mut output = NodeOutput::default();
     if wants(call, "message") {
         output
@@ -58,6 +66,15 @@ pub(super) fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, Node
             .insert("message".to_owned(), Value::Message(message));
     }
     Ok(output)
+}
+
+/// Who is heard in the message: the node that made it, as long as no other chat output says the same.
+fn voice<'m>(call: &'m NodeCall, message: &'m Message) -> &'m str {
+    let properties = message.extra.get("properties");
+    let maker = properties.and_then(|properties| properties["source"]["id"].as_str());
+    maker
+        .filter(|_| !call.near_chat.one_of_many)
+        .unwrap_or(&call.node.id)
 }
 
 /// What of the given message stays: everything, but of a chat input that is connected directly only its origin.
@@ -90,16 +107,19 @@ mod tests {
     use crate::component::Kind;
     use serde_json::json;
 
-    fn message_of(params: &[(&str, Param)]) -> Result<Message, NodeError> {
+    async fn message_of(params: &[(&str, Param)]) -> Result<Message, NodeError> {
         let (ctx, _) = context(&[]);
-        run(&call(Kind::ChatOutput, params), &ctx).map(|output| match &output.values["message"] {
-            Value::Message(message) => message.clone(),
-            other => panic!("{other:?}"),
-        })
+        let given = call(Kind::ChatOutput, params);
+        run(&given, &ctx)
+            .await
+            .map(|output| match &output.values["message"] {
+                Value::Message(message) => message.clone(),
+                other => panic!("{other:?}"),
+            })
     }
 
-    #[test]
-    fn any_value_becomes_a_message_of_the_machine() {
+    #[tokio::test]
+    async fn any_value_becomes_a_message_of_the_machine() {
         let object = |value: Json| value.as_object().cloned().unwrap();
         let cases = [
             (edge(Message::of("hi\n\n\n\n x")), "hi\n\n\n\n x"),
@@ -118,33 +138,35 @@ mod tests {
             ),
         ];
         for (param, expected) in cases {
-            let message = message_of(&[("input_value", param.clone())]).unwrap();
+            let message = message_of(&[("input_value", param.clone())]).await.unwrap();
             assert_eq!(message.text, expected, "{param:?}");
             assert_eq!(message.sender.as_deref(), Some("Machine"));
             assert_eq!(message.sender_name.as_deref(), Some("AI"));
             assert_eq!(message.session_id.as_deref(), Some("session"));
             assert_eq!(message.extra.get("flow_id"), Some(&json!("flow")));
         }
-        assert_eq!(message_of(&[]).unwrap_err().code, "field_required");
+        assert_eq!(message_of(&[]).await.unwrap_err().code, "field_required");
     }
 
-    #[test]
-    fn the_session_is_pinned_then_the_messages_then_the_runs() {
+    #[tokio::test]
+    async fn the_session_is_pinned_then_the_messages_then_the_runs() {
         let mut given = Message::of("x");
         given.session_id = Some("theirs".to_owned());
-        let message = message_of(&[("input_value", edge(given.clone()))]).unwrap();
+        let message = message_of(&[("input_value", edge(given.clone()))]).await.unwrap();
         assert_eq!(message.session_id.as_deref(), Some("theirs"));
-        let message = message_of(&[("input_value", edge(given)), ("session_id", field("pinned"))]).unwrap();
+        let message = message_of(&[("input_value", edge(given)), ("session_id", field("pinned"))])
+            .await
+            .unwrap();
         assert_eq!(message.session_id.as_deref(), Some("pinned"));
     }
 
-    #[test]
-    fn files_stay_unless_they_come_straight_from_the_chat_input() {
+    #[tokio::test]
+    async fn files_stay_unless_they_come_straight_from_the_chat_input() {
         for (node, files) in [("ChatInput-x", 0), ("Router-x", 1)] {
             let mut given = Message::of("x");
             given.files = vec!["a.png".to_owned()];
             Arc::make_mut(&mut given.extra).insert("properties".to_owned(), json!({"source": {"id": node}}));
-            let message = message_of(&[("input_value", edge(given))]).unwrap();
+            let message = message_of(&[("input_value", edge(given))]).await.unwrap();
             assert_eq!(message.files.len(), files, "{node}");
             assert_eq!(message.extra["properties"]["source"]["id"], node);
         }

@@ -1,7 +1,8 @@
 //! The components with a native implementation: one file a kind, each a function of its parameters and context.
 //!
 //! Owns what a component makes of its inputs. Which nodes run, with which parameters, is the driver's business.
-//! A component computes only the outputs that are wanted and never touches the store, the bus or the clock.
+//! A component computes only the outputs that are wanted and never touches the store, the bus or the clock; what it keeps
+//! of a conversation goes through a port.
 
 mod agent;
 mod ask;
@@ -11,10 +12,13 @@ mod chat_input;
 mod chat_output;
 mod combine_text;
 mod conditional_router;
+mod conversation;
 mod convert;
 mod current_date;
 mod dumps;
 mod language_model;
+pub(crate) mod memory_base;
+pub(crate) mod message_history;
 mod openai_model;
 mod params;
 mod parser;
@@ -62,8 +66,8 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         return Ok(output);
     }
     match call.kind {
-        Kind::ChatInput => chat_input::run(call, ctx),
-        Kind::ChatOutput => chat_output::run(call, ctx),
+        Kind::ChatInput => chat_input::run(call, ctx).await,
+        Kind::ChatOutput => chat_output::run(call, ctx).await,
         Kind::TextInput => text_input::run(call),
         Kind::TextOutput => text_output::run(call),
         Kind::Prompt => prompt::run(call),
@@ -83,6 +87,8 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::BatchRun => Box::pin(batch_run::run(call, ctx)).await,
         Kind::Url => url::run(call, ctx).await,
         Kind::WebSearch => web_search::run(call, ctx).await,
+        Kind::MessageHistory => message_history::run(call, ctx).await,
+        Kind::MemoryBase => memory_base::run(call),
     }
 }
 
@@ -152,8 +158,9 @@ pub(crate) mod testing {
     use futures::future::BoxFuture;
     use tokio_util::sync::CancellationToken;
 
-    use crate::component::{Kind, NodeCall, NodeContext, Param, Params, RunContext};
+    use crate::component::{Kind, NearChat, NodeCall, NodeContext, Param, Params, RunContext};
     use crate::files::{FileError, Files};
+    use crate::memory::Memory;
     use crate::outbound::Http;
     use crate::plan::NodeInfo;
     use crate::run::Progress;
@@ -181,6 +188,7 @@ pub(crate) mod testing {
             )),
             wanted: Arc::default(),
             methods: Arc::default(),
+            near_chat: NearChat::default(),
             tools: Vec::new(),
         }
     }
@@ -195,6 +203,22 @@ pub(crate) mod testing {
 
     /// A context whose variables are these, as a run's, and the tokens it was given.
     pub(crate) fn context(variables: &[(&str, &str)]) -> (NodeContext, Arc<Mutex<Vec<String>>>) {
+        context_with(variables, None)
+    }
+
+    /// A context that is part of a conversation, of session `session`.
+    pub(crate) fn conversation(run: &str, memory: &Arc<dyn Memory>) -> NodeContext {
+        let (mut ctx, _) = context_with(&[], Some(Arc::clone(memory)));
+        if let Some(context) = Arc::get_mut(&mut ctx.run) {
+            run.clone_into(&mut context.run_id);
+        }
+        ctx
+    }
+
+    fn context_with(
+        variables: &[(&str, &str)],
+        memory: Option<Arc<dyn Memory>>,
+    ) -> (NodeContext, Arc<Mutex<Vec<String>>>) {
         let known: BTreeMap<String, String> = variables
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -212,6 +236,8 @@ pub(crate) mod testing {
             model: Arc::default(),
             files: crate::files::none(),
             outbound: Arc::default(),
+            memory,
+            voices: Arc::default(),
             on_progress: Arc::new(move |progress| {
                 if let Progress::Token { text, .. } = progress {
                     seen.lock().unwrap().push(text);
@@ -228,9 +254,9 @@ pub(crate) mod testing {
 
     /// Files in memory.
     #[derive(Debug, Default)]
-    pub(crate) struct Memory(pub(crate) Mutex<BTreeMap<String, bytes::Bytes>>);
+    pub(crate) struct Stored(pub(crate) Mutex<BTreeMap<String, bytes::Bytes>>);
 
-    impl Memory {
+    impl Stored {
         pub(crate) fn with(files: &[(&str, &[u8])]) -> Arc<Self> {
             let files = files
                 .iter()
@@ -239,7 +265,7 @@ pub(crate) mod testing {
         }
     }
 
-    impl Files for Memory {
+    impl Files for Stored {
         fn read<'f>(&'f self, path: &'f str, limit: usize) -> BoxFuture<'f, Result<bytes::Bytes, FileError>> {
             let found = self.0.lock().unwrap().get(path).cloned();
             let read = match found {
@@ -261,9 +287,9 @@ pub(crate) mod testing {
     }
 
     /// A context with these files.
-    pub(crate) fn with_files(files: &Arc<Memory>) -> NodeContext {
+    pub(crate) fn with_files(files: &Arc<Stored>) -> NodeContext {
         let (mut ctx, _) = context(&[]);
-        Arc::make_mut(&mut ctx.run).files = Arc::<Memory>::clone(files);
+        Arc::make_mut(&mut ctx.run).files = Arc::<Stored>::clone(files);
         ctx
     }
 

@@ -185,7 +185,7 @@ fn with(before: &str, entries: impl IntoIterator<Item = Json>) -> Json {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Memory, call, edge, field, text_of, with_files};
+    use super::super::testing::{Stored, call, edge, field, text_of, with_files};
     use super::*;
     use crate::component::Kind;
 
@@ -205,7 +205,7 @@ mod tests {
     }
 
     async fn saved(
-        files: &std::sync::Arc<Memory>,
+        files: &std::sync::Arc<Stored>,
         input: Value,
         format: &str,
         params: &[(&str, Param)],
@@ -265,7 +265,7 @@ mod tests {
             ),
         ];
         for (value, format, first, second) in cases {
-            let files = Memory::with(&[]);
+            let files = Stored::with(&[]);
             let what = if matches!(value, Value::Table(_)) {
                 "DataFrame"
             } else {
@@ -289,7 +289,7 @@ mod tests {
 
     #[tokio::test]
     async fn names_and_formats() {
-        let files = Memory::with(&[]);
+        let files = Stored::with(&[]);
         let hello = || Value::from(Message::of("hi"));
         for (name, expected) in [
             ("a.TXT", "a.TXT"),

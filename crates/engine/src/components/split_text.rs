@@ -80,9 +80,14 @@ fn size(value: &Json) -> usize {
 
 fn documents(call: &NodeCall) -> Result<Vec<Document>, NodeError> {
     let key = params::text(call, "text_key", TEXT)?;
+    // The key counts for tables and for one piece of data alone.
+    let single = matches!(
+        call.params.get("data_inputs"),
+        Some(Param::Edge(Value::Data(_) | Value::Table(_)))
+    );
     let document = |mut row: Map<String, Json>| {
         let text = row
-            .shift_remove(&key)
+            .shift_remove(if single { key.as_str() } else { TEXT })
             .map_or_else(String::new, |text| to_text(&text));
         (text, row)
     };
@@ -346,6 +351,11 @@ mod tests {
         let rows = split(table.clone(), &[]).unwrap();
         assert_eq!(rows, json!([{"text": "p", "n": 1.0}, {"text": "5", "n": null}]));
         assert_eq!(split(table, &[("text_key", field("z"))]), Err("field_invalid"));
+        let params = [("text_key", field("z")), ("clean_output", field(true))];
+        assert_eq!(
+            split(Message::of("p").into(), &params).unwrap(),
+            json!([{"text": "p"}])
+        );
         assert_eq!(split(Value::Table(Vec::new()), &[]), Err("field_invalid"));
         assert_eq!(split(Value::Json(json!("x")), &[]), Err("field_invalid"));
         for (size, overlap) in [(0, 0), (5, 6), (5, -1)] {

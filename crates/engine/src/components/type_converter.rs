@@ -43,7 +43,7 @@ pub(super) fn run(call: &NodeCall) -> Result<NodeOutput, NodeError> {
     if wants(call, TABLE) {
         let rows = match &value {
             Value::Table(rows) => rows.clone(),
-            value => rows(data(value, parses)?),
+            value => Frame::of(&rows(data(value, parses)?))?.kept().collect(),
         };
         give(TABLE, Value::Table(rows));
     }
@@ -54,6 +54,7 @@ fn message(value: &Value) -> Result<Message, NodeError> {
     match value {
         Value::Message(message) => Ok(message.clone()),
         Value::Data(data) => Ok(Message::of(match data.get(TEXT) {
+            Some(Json::Null) => String::new(),
             Some(text) => to_text(text),
             None => python_repr(&Json::Object(data.clone())),
         })),

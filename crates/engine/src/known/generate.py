@@ -51,6 +51,8 @@ KINDS = {
     "BatchRunComponent": "BatchRun",
     "URLComponent": "Url",
     "WebSearchComponent": "WebSearch",
+    "MemoryComponent": "MessageHistory",
+    "MemoryBaseComponent": "MemoryBase",
 }
 
 # Versions that are a kind of their own.
@@ -93,6 +95,9 @@ LEFT_OUT = {
     # Another Split Text, of long ago: takes lists, gives a list.
     "8bf0c56a5e7e": "another component",
     "9e0311c09f2f": "another component",
+    # Message History before lfx 1.10: with an order of "Descending" it gives the oldest messages, not the newest.
+    "efd064ef48ff": "the oldest messages, not the newest, in descending order",
+    "7608453efb4e": "the oldest messages, not the newest, in descending order",
     # Calculator before lfx 0.4.3: another word for numbers it does not know.
     "acbe2603b034": "other errors",
     "37caa1aba62c": "other errors",
@@ -113,6 +118,8 @@ LEFT_OUT = {
 #   corrected here in other words.
 # - SaveToFileComponent 22345a32005b, e919fa367ee8, 372172f6939b, c6c0bbb3a1f0, 06768dd5465c: other storages and folders of users.
 # - TypeConverterComponent be7797f8df1c, 6ce26e994c2d: fail on a plain dictionary, which no edge carries.
+# - Message History: whose messages are read. Those of other flows and owners are out of reach here anyway.
+# - Memory Base: where the vectors lie. There are none here: all versions fail before they look.
 # - OpenAiModel: how the key is unwrapped, the words of errors, usage of streamed answers, and the guards on custom
 #   endpoints, for which the engine has its own.
 

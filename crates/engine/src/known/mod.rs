@@ -47,6 +47,8 @@ fn kind_named(name: &str) -> Option<Kind> {
         "BatchRun" => Kind::BatchRun,
         "Url" => Kind::Url,
         "WebSearch" => Kind::WebSearch,
+        "MessageHistory" => Kind::MessageHistory,
+        "MemoryBase" => Kind::MemoryBase,
         _ => return None,
     })
 }
@@ -86,7 +88,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 23, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 25, "a kind without any code: {kinds:?}");
     }
 
     #[test]
@@ -162,6 +164,8 @@ mod tests {
             ("utilities/current_date.py", Kind::CurrentDate),
             ("data_source/url.py", Kind::Url),
             ("data_source/web_search.py", Kind::WebSearch),
+            ("models_and_agents/memory.py", Kind::MessageHistory),
+            ("files_and_knowledge/memory_retrieval.py", Kind::MemoryBase),
         ];
         for (file, kind) in cases {
             assert_eq!(kind_of(&read(&components.join(file))), Some(kind), "{file}");

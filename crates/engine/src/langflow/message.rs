@@ -74,7 +74,7 @@ pub fn announced(mut message: Json) -> Json {
 /// A message that `node` gave.
 pub(super) fn written(message: &Message, node: &str, made: &Made<'_>) -> Json {
     let extra = |name: &str| message.extra.get(name).cloned();
-    let properties = properties(message.extra.get("properties"));
+    let properties = all_properties(message.extra.get("properties"));
     let sender = message.sender.as_deref().unwrap_or_default();
     // A chat output passes on the message of the model it is connected to, and streams as that one.
     let maker = properties["source"]["id"].as_str().unwrap_or(node);
@@ -97,9 +97,10 @@ pub(super) fn written(message: &Message, node: &str, made: &Made<'_>) -> Json {
     say("category", "message".into());
     say("content_blocks", json!([]));
     say("session_metadata", json!({"graph_run_id": made.run_id}));
-    let id = message_id(made.run_id, sender, maker);
+    // One that was kept has its id already.
+    let id = extra("id").unwrap_or_else(|| message_id(made.run_id, sender, maker).into());
     let common = said.clone();
-    said.insert("id".to_owned(), id.into());
+    said.insert("id".to_owned(), id);
     said.insert("flow_id".to_owned(), made.flow_id.into());
     said.insert("run_id".to_owned(), made.run_id.into());
     said.insert("duration".to_owned(), Json::Null);
@@ -115,7 +116,7 @@ pub(super) fn written(message: &Message, node: &str, made: &Made<'_>) -> Json {
 }
 
 /// All properties that Langflow's messages have, with those that are known.
-fn properties(known: Option<&Json>) -> Json {
+pub(crate) fn all_properties(known: Option<&Json>) -> Json {
     let mut all = json!({
         "text_color": null,
         "background_color": null,
@@ -141,7 +142,7 @@ fn properties(known: Option<&Json>) -> Json {
 }
 
 /// As Langflow writes times, in UTC.
-fn timestamp(at: Timestamp) -> String {
+pub(crate) fn timestamp(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S.%6f UTC").to_string()
 }
 

@@ -14,6 +14,7 @@ use crate::request::InputType;
 
 pub(crate) use answer::outputs;
 pub use message::{Made, Streaming, announced, message_id, streaming, user_message};
+pub(crate) use message::{all_properties, timestamp};
 
 impl Plan {
     /// The nodes whose tokens a chat shows as they come: models and agents that a chat output is connected to.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use flowfleet_engine::{
-    CompileLimits, Files, Http, ModelSettings, NodeOutput, Outcome, Plan, Progress, Request, RunError,
-    Services, compile, execute, no_files,
+    CompileLimits, Files, Http, Memory, ModelSettings, NodeOutput, Outcome, Plan, Progress, Request,
+    RunError, Services, compile, execute, no_files,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,8 @@ pub(crate) struct Runner {
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) model_settings: ModelSettings,
     pub(crate) files: Arc<dyn Files>,
+    pub(crate) memory: Option<Arc<dyn Memory>>,
+    pub(crate) run_id: String,
     http: Http,
 }
 
@@ -58,6 +60,8 @@ impl Runner {
             environment: BTreeMap::new(),
             model_settings: ModelSettings::default(),
             files: no_files(),
+            memory: None,
+            run_id: "run-1".to_owned(),
             http: Http::new().unwrap(),
         }
     }
@@ -84,6 +88,7 @@ impl Runner {
         let record = Arc::clone(&seen);
         let environment = self.environment.clone();
         let services = Services {
+            memory: self.memory.clone(),
             http: self.http.clone(),
             environment: Arc::new(move |name: &str| environment.get(name).cloned()),
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
@@ -99,7 +104,7 @@ impl Runner {
             plan,
             &self.request,
             self.resume.clone(),
-            "run-1",
+            &self.run_id,
             &services,
             on_progress,
             self.cancel.clone(),

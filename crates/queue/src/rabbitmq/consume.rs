@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flowfleet_core::name::QueueName;
+use flowfleet_core::pool::Pool;
 use flowfleet_core::port::{Consumer, Delivery, Receipt, Result};
 use flowfleet_core::run::Priority;
 use futures::future::join_all;
@@ -52,7 +52,7 @@ pub(super) struct RabbitConsumer {
 }
 
 impl RabbitConsumer {
-    pub(super) fn new(context: Arc<Context>, queues: &[QueueName], prefetch: u16) -> Self {
+    pub(super) fn new(context: Arc<Context>, queues: &[Pool], prefetch: u16) -> Self {
         let mut seen = HashSet::new();
         let sources = queues
             .iter()
@@ -160,7 +160,7 @@ impl RabbitConsumer {
                 break;
             };
             taken.push(Delivery {
-                queue: source.queue.clone(),
+                pool: source.queue.clone(),
                 priority: source.priority,
                 message,
                 receipt: Receipt {

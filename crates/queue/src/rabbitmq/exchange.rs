@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowfleet_core::message::TraceContext;
-use flowfleet_core::name::QueueName;
+use flowfleet_core::pool::Pool;
 use flowfleet_core::port::Result;
 use flowfleet_core::run::Priority;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
@@ -22,7 +22,7 @@ pub(super) type Flow = (Channel, lapin::Consumer);
 pub(super) struct Exchange {
     pub(super) context: Arc<Context>,
     pub(super) live: Arc<Live>,
-    pub(super) queue: QueueName,
+    pub(super) queue: Pool,
     pub(super) priority: Priority,
     pub(super) channel: Option<Channel>,
     pub(super) prefetch: u16,

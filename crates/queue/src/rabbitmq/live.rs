@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use flowfleet_core::name::QueueName;
+use flowfleet_core::pool::Pool;
 use flowfleet_core::port::{Depth, Result};
 use flowfleet_core::run::Priority;
 use lapin::options::ConfirmSelectOptions;
@@ -21,7 +21,7 @@ const PUBLISHERS: usize = 4;
 pub(super) struct Live {
     connection: Connection,
     /// Pools whose queues were declared on this connection.
-    declared: AsyncMutex<HashSet<QueueName>>,
+    declared: AsyncMutex<HashSet<Pool>>,
     /// Confirming channels no call uses right now.
     idle: Mutex<Vec<Channel>>,
     /// Calls that may publish at once.
@@ -75,7 +75,7 @@ impl Live {
     }
 
     /// Makes sure that a pool's queues exist.
-    pub(super) async fn declare(&self, names: &Names, queue: &QueueName) -> Result<()> {
+    pub(super) async fn declare(&self, names: &Names, queue: &Pool) -> Result<()> {
         let mut declared = self.declared.lock().await;
         if declared.contains(queue) {
             return Ok(());
@@ -93,12 +93,12 @@ impl Live {
     }
 
     /// The pool's queues may be gone: the next one to need them declares them.
-    pub(super) async fn forget(&self, queue: &QueueName) {
+    pub(super) async fn forget(&self, queue: &Pool) {
         self.declared.lock().await.remove(queue);
     }
 
     /// Messages ready in a pool.
-    pub(super) async fn depth(&self, names: &Names, queue: &QueueName) -> Result<Depth> {
+    pub(super) async fn depth(&self, names: &Names, queue: &Pool) -> Result<Depth> {
         Ok(Depth {
             high: self.ready(names, queue, Priority::High).await?,
             normal: self.ready(names, queue, Priority::Normal).await?,
@@ -107,7 +107,7 @@ impl Live {
     }
 
     /// Messages ready in one queue of a pool; none where there is no queue.
-    pub(super) async fn ready(&self, names: &Names, queue: &QueueName, priority: Priority) -> Result<u64> {
+    pub(super) async fn ready(&self, names: &Names, queue: &Pool, priority: Priority) -> Result<u64> {
         let mut asking = self.asking.lock().await;
         let channel = match asking.take() {
             Some(channel) if channel.status().connected() => channel,

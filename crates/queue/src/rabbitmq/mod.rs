@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flowfleet_core::error::{Kind, PortError};
-use flowfleet_core::name::QueueName;
+use flowfleet_core::pool::Pool;
 use flowfleet_core::port::{Consumer, Depth, Envelope, Queue, Result};
 
 use crate::Options;
@@ -65,13 +65,13 @@ impl Queue for RabbitQueue {
         publish::all(&self.context, envelopes).await
     }
 
-    async fn consume(&self, queues: &[QueueName], prefetch: u16) -> Result<Box<dyn Consumer>> {
+    async fn consume(&self, queues: &[Pool], prefetch: u16) -> Result<Box<dyn Consumer>> {
         let mut consumer = consume::RabbitConsumer::new(Arc::clone(&self.context), queues, prefetch.max(1));
         consumer.start().await?;
         Ok(Box::new(consumer))
     }
 
-    async fn depth(&self, queue: &QueueName) -> Result<Depth> {
+    async fn depth(&self, queue: &Pool) -> Result<Depth> {
         let context = &self.context;
         let live = context.link.live("queue.depth", context.patience).await?;
         explain::within("queue.depth", context.patience, live.depth(&context.names, queue)).await

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use flowfleet_core::error::PortError;
 use flowfleet_core::message::TraceContext;
-use flowfleet_core::name::QueueName;
+use flowfleet_core::pool::Pool;
 use flowfleet_core::port::{Envelope, Result};
 use flowfleet_core::run::Priority;
 use futures::future::join_all;
@@ -91,7 +91,7 @@ async fn once(context: &Context, live: &Live, window: &[Envelope]) -> Result<()>
         .map_err(|_| busy(OPERATION, "the queue was closed"))?;
     let mut pending: Vec<&Envelope> = window.iter().collect();
     for _ in 0..ROUNDS {
-        let pools: HashSet<&QueueName> = pending.iter().map(|envelope| &envelope.queue).collect();
+        let pools: HashSet<&Pool> = pending.iter().map(|envelope| &envelope.pool).collect();
         for &pool in &pools {
             live.declare(&context.names, pool).await?;
         }
@@ -107,11 +107,11 @@ async fn once(context: &Context, live: &Live, window: &[Envelope]) -> Result<()>
             "a queue was gone: declaring it and publishing again"
         );
         pending.retain(|envelope| {
-            let key = context.names.of(&envelope.queue, envelope.priority);
+            let key = context.names.of(&envelope.pool, envelope.priority);
             returned.contains(&(key.to_string(), envelope.message.run.to_string()))
         });
         for envelope in &pending {
-            live.forget(&envelope.queue).await;
+            live.forget(&envelope.pool).await;
         }
         tokio::time::sleep(SETTLE).await;
     }
@@ -124,11 +124,11 @@ async fn send(
     channel: &Channel,
     pending: &[&Envelope],
 ) -> Result<HashSet<(String, String)>> {
-    let mut keys: HashMap<(&QueueName, Priority), ShortString> = HashMap::new();
+    let mut keys: HashMap<(&Pool, Priority), ShortString> = HashMap::new();
     let keyed = pending.iter().map(|envelope| {
         let key = keys
-            .entry((&envelope.queue, envelope.priority))
-            .or_insert_with(|| context.names.of(&envelope.queue, envelope.priority));
+            .entry((&envelope.pool, envelope.priority))
+            .or_insert_with(|| context.names.of(&envelope.pool, envelope.priority));
         (*envelope, key.clone())
     });
     let confirms = join_all(keyed.map(|(envelope, key)| async move {
@@ -207,7 +207,7 @@ mod tests {
         };
         let run = RunId::generate();
         let envelope = Envelope {
-            queue: QueueName::default(),
+            pool: Pool::default(),
             priority: Priority::High,
             message: RunMessage::new(run, Some(trace)),
         };

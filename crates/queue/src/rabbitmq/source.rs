@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use flowfleet_core::error::{Kind, PortError};
 use flowfleet_core::message::RunMessage;
-use flowfleet_core::name::QueueName;
+use flowfleet_core::pool::Pool;
 use flowfleet_core::port::Result;
 use flowfleet_core::run::Priority;
 use futures::future::try_join_all;
@@ -53,7 +53,7 @@ struct Open {
 
 #[derive(Debug)]
 pub(super) struct Source {
-    pub(super) queue: QueueName,
+    pub(super) queue: Pool,
     pub(super) priority: Priority,
     open: Option<Open>,
     buffer: VecDeque<(u64, RunMessage)>,
@@ -74,7 +74,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(queue: QueueName, priority: Priority) -> Self {
+    pub(super) fn new(queue: Pool, priority: Priority) -> Self {
         Self {
             queue,
             priority,

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use flowfleet_core::name::QueueName;
+use flowfleet_core::pool::Pool;
 use flowfleet_core::run::Priority;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
@@ -34,8 +34,8 @@ impl Names {
     }
 
     /// The broker's name for one pool and priority.
-    pub(super) fn of(&self, queue: &QueueName, priority: Priority) -> ShortString {
-        ShortString::from(format!("{}.{queue}.{}", self.prefix, priority.as_str()))
+    pub(super) fn of(&self, pool: &Pool, priority: Priority) -> ShortString {
+        ShortString::from(format!("{}.{pool}.{}", self.prefix, priority.as_str()))
     }
 }
 
@@ -69,19 +69,26 @@ pub(super) fn passive() -> QueueDeclareOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flowfleet_core::{Capability, QueueName};
 
     #[test]
     fn the_longest_name_fits() {
-        let pool: QueueName = "x".repeat(QueueName::MAX).parse().unwrap();
+        let pool = format!("{}:{}", "x".repeat(QueueName::MAX), "y".repeat(Capability::MAX));
+        let pool: Pool = pool.parse().unwrap();
         let names = Names::new(&"p".repeat(crate::MAX_PREFIX));
         for priority in Priority::ALL {
             assert!(names.of(&pool, priority).as_str().len() <= 255);
         }
         assert_eq!(
             Names::new("flowfleet")
-                .of(&QueueName::default(), Priority::High)
+                .of(&Pool::default(), Priority::High)
                 .as_str(),
             "flowfleet.default.high"
+        );
+        let python: Pool = "default:python".parse().unwrap();
+        assert_eq!(
+            Names::new("flowfleet").of(&python, Priority::Low).as_str(),
+            "flowfleet.default:python.low"
         );
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flowfleet_core::message::{RunMessage, TraceContext};
+use flowfleet_core::pool::Pool;
 use flowfleet_core::port::{Depth, Queue, Receipt};
 use flowfleet_core::run::Priority;
 use tokio::time::timeout;
@@ -44,6 +45,7 @@ pub(crate) async fn suite(queue: Arc<dyn Queue>) {
     receive_may_be_cancelled(queue).await;
     void_receipts_are_ignored(queue).await;
     two_pools(queue).await;
+    needs_are_kept_apart(queue).await;
 }
 
 async fn round_trip(queue: &dyn Queue) {
@@ -86,8 +88,8 @@ async fn round_trip(queue: &dyn Queue) {
             .find(|d| d.message.run == envelope.message.run)
             .unwrap();
         assert_eq!(
-            (&delivery.queue, delivery.priority),
-            (&envelope.queue, envelope.priority)
+            (&delivery.pool, delivery.priority),
+            (&envelope.pool, envelope.priority)
         );
         assert_eq!(delivery.message, envelope.message);
     }
@@ -134,7 +136,7 @@ async fn weights(queue: &dyn Queue) {
 }
 
 /// A broker that pushes has pushed all once nothing is ready; one that does not is ready at any time.
-async fn depth_becomes_or_waits(queue: &dyn Queue, pool: &flowfleet_core::name::QueueName) {
+async fn depth_becomes_or_waits(queue: &dyn Queue, pool: &Pool) {
     let all = Depth {
         high: 150,
         normal: 150,
@@ -321,7 +323,28 @@ async fn two_pools(queue: &dyn Queue) {
             .iter()
             .find(|e| e.message.run == delivery.message.run)
             .unwrap();
-        assert_eq!((&delivery.queue, delivery.priority), (&home.queue, home.priority));
+        assert_eq!((&delivery.pool, delivery.priority), (&home.pool, home.priority));
     }
     consumer.ack(&receipts(&got)).await.unwrap();
+}
+
+/// What not every consumer can execute waits in a pool of its own, though the queue's name is the same.
+async fn needs_are_kept_apart(queue: &dyn Queue) {
+    let native = pool("needs");
+    let python: Pool = format!("{native}:python").parse().unwrap();
+    let mut sent = envelopes(&native, Priority::Normal, 3);
+    sent.extend(envelopes(&python, Priority::Normal, 4));
+    queue.publish(&sent).await.unwrap();
+    depth_becomes(queue, &python, normal(4)).await;
+    let mut plain = queue.consume(std::slice::from_ref(&native), 10).await.unwrap();
+    let got = receive(&mut *plain, 3).await;
+    assert_eq!(runs(&got), runs_of(&sent[..3]));
+    assert!(got.iter().all(|delivery| delivery.pool == native));
+    plain.ack(&receipts(&got)).await.unwrap();
+    depth_becomes(queue, &python, normal(4)).await;
+    let mut able = queue.consume(&[native, python.clone()], 10).await.unwrap();
+    let got = receive(&mut *able, 4).await;
+    assert_eq!(runs(&got), runs_of(&sent[3..]));
+    assert!(got.iter().all(|delivery| delivery.pool == python));
+    able.ack(&receipts(&got)).await.unwrap();
 }

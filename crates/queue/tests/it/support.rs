@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flowfleet_core::id::RunId;
 use flowfleet_core::message::RunMessage;
-use flowfleet_core::name::QueueName;
+use flowfleet_core::pool::Pool;
 use flowfleet_core::port::{Consumer, Delivery, Depth, Envelope, Queue, Receipt};
 use flowfleet_core::run::Priority;
 use flowfleet_queue::Options;
@@ -20,20 +20,20 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// How long nothing must happen.
 pub(crate) const QUIET: Duration = Duration::from_millis(300);
 
-pub(crate) fn pool(name: &str) -> QueueName {
+pub(crate) fn pool(name: &str) -> Pool {
     name.parse().unwrap()
 }
 
-pub(crate) fn envelope(pool: &QueueName, priority: Priority) -> Envelope {
+pub(crate) fn envelope(pool: &Pool, priority: Priority) -> Envelope {
     let message = RunMessage::new(RunId::generate(), None);
     Envelope {
-        queue: pool.clone(),
+        pool: pool.clone(),
         priority,
         message,
     }
 }
 
-pub(crate) fn envelopes(pool: &QueueName, priority: Priority, count: usize) -> Vec<Envelope> {
+pub(crate) fn envelopes(pool: &Pool, priority: Priority, count: usize) -> Vec<Envelope> {
     (0..count).map(|_| envelope(pool, priority)).collect()
 }
 
@@ -71,7 +71,7 @@ pub(crate) async fn nothing(consumer: &mut dyn Consumer) {
 }
 
 /// Waits until a pool has this many messages ready.
-pub(crate) async fn depth_becomes(queue: &dyn Queue, pool: &QueueName, want: Depth) {
+pub(crate) async fn depth_becomes(queue: &dyn Queue, pool: &Pool, want: Depth) {
     let start = Instant::now();
     loop {
         let depth = queue.depth(pool).await.unwrap();
@@ -125,7 +125,7 @@ impl Rabbit {
         format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5672))
     }
 
-    pub(crate) fn queue(&self, pool: &QueueName, priority: Priority) -> String {
+    pub(crate) fn queue(&self, pool: &Pool, priority: Priority) -> String {
         format!("{}.{pool}.{}", self.prefix, priority.as_str())
     }
 
@@ -136,7 +136,7 @@ impl Rabbit {
             .unwrap()
     }
 
-    pub(crate) async fn delete(&self, pool: &QueueName) {
+    pub(crate) async fn delete(&self, pool: &Pool) {
         let channel = self.operator().await.create_channel().await.unwrap();
         for priority in Priority::ALL {
             let name = self.queue(pool, priority);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use flowfleet_core::QueueName;
+use flowfleet_core::Pool;
 use flowfleet_core::error::PortError;
 use flowfleet_core::port::{Envelope, Queue};
 
@@ -24,7 +24,7 @@ const ALONE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 pub(super) struct Publisher<'a> {
     queue: &'a dyn Queue,
     /// Pools that took no messages although the broker answered, and until when they are left alone.
-    refused: HashMap<QueueName, (Instant, Backoff)>,
+    refused: HashMap<Pool, (Instant, Backoff)>,
 }
 
 impl<'a> Publisher<'a> {
@@ -51,7 +51,7 @@ impl<'a> Publisher<'a> {
                 }
                 if !self.refused.is_empty() {
                     for envelope in &envelopes {
-                        self.refused.remove(&envelope.queue);
+                        self.refused.remove(&envelope.pool);
                     }
                 }
                 return;
@@ -72,9 +72,9 @@ impl<'a> Publisher<'a> {
 
     /// Publishes each pool on its own; answers what is left because the broker went away meanwhile.
     async fn apart(&mut self, envelopes: Vec<Envelope>) -> Vec<Envelope> {
-        let mut pools: BTreeMap<QueueName, Vec<Envelope>> = BTreeMap::new();
+        let mut pools: BTreeMap<Pool, Vec<Envelope>> = BTreeMap::new();
         for envelope in envelopes {
-            pools.entry(envelope.queue.clone()).or_default().push(envelope);
+            pools.entry(envelope.pool.clone()).or_default().push(envelope);
         }
         let mut left = Vec::new();
         for (pool, envelopes) in pools {
@@ -96,7 +96,7 @@ impl<'a> Publisher<'a> {
         )
     }
 
-    fn refuse(&mut self, pool: QueueName, error: &PortError, messages: usize) {
+    fn refuse(&mut self, pool: Pool, error: &PortError, messages: usize) {
         tracing::error!(
             %error, queue = %pool, messages,
             "the broker takes no messages for this queue: its runs wait in the store and are published again later"
@@ -118,7 +118,7 @@ impl<'a> Publisher<'a> {
         }
         let (now, before) = (Instant::now(), envelopes.len());
         envelopes.retain(|envelope| {
-            let refused = self.refused.get(&envelope.queue);
+            let refused = self.refused.get(&envelope.pool);
             refused.is_none_or(|(until, _)| *until <= now)
         });
         metrics::counter!(RELAY_REFUSED_TOTAL).increment((before - envelopes.len()) as u64);

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use flowfleet_core::error::{Kind, PortError};
 use flowfleet_core::event::RunEvent;
-use flowfleet_core::name::QueueName;
+use flowfleet_core::pool::Pool;
 use flowfleet_core::port::{
     Backlog, BlobStore, Consumer, Depth, Envelope, Leadership, OutboxRow, Queue, Result, Upkeep,
 };
@@ -30,7 +30,7 @@ pub(crate) struct FakeQueue {
     /// While there are any to come the broker is away.
     pub(crate) failures: AtomicU32,
     /// A pool that the broker takes no messages for, and the kind of its refusal.
-    pub(crate) refused: Mutex<Option<(QueueName, Kind)>>,
+    pub(crate) refused: Mutex<Option<(Pool, Kind)>>,
     pub(crate) published: Mutex<Vec<Vec<Envelope>>>,
 }
 
@@ -42,7 +42,7 @@ impl Queue for FakeQueue {
             return Err(away("publish"));
         }
         if let Some((queue, kind)) = &*self.refused.lock().unwrap()
-            && envelopes.iter().any(|envelope| envelope.queue == *queue)
+            && envelopes.iter().any(|envelope| envelope.pool == *queue)
         {
             return Err(PortError::new(*kind, "publish", "refused"));
         }
@@ -50,11 +50,11 @@ impl Queue for FakeQueue {
         Ok(())
     }
 
-    async fn consume(&self, _: &[QueueName], _: u16) -> Result<Box<dyn Consumer>> {
+    async fn consume(&self, _: &[Pool], _: u16) -> Result<Box<dyn Consumer>> {
         Err(away("consume"))
     }
 
-    async fn depth(&self, _: &QueueName) -> Result<Depth> {
+    async fn depth(&self, _: &Pool) -> Result<Depth> {
         Ok(Depth::default())
     }
 
@@ -102,7 +102,7 @@ impl Upkeep for FakeOutbox {
         Ok(Vec::new())
     }
 
-    async fn republish(&self, _: &QueueName, _: Duration, _: u32) -> Result<Option<OutboxRow>> {
+    async fn republish(&self, _: &Pool, _: Duration, _: u32) -> Result<Option<OutboxRow>> {
         Ok(None)
     }
 

@@ -21,7 +21,7 @@ fn row(id: i64, envelopes: usize) -> OutboxRow {
 
 fn row_of(queue: &str, id: i64, envelopes: usize) -> OutboxRow {
     let envelope = || Envelope {
-        queue: queue.parse().unwrap(),
+        pool: queue.parse().unwrap(),
         priority: Priority::Normal,
         message: RunMessage::new(RunId::generate(), None),
     };
@@ -110,7 +110,7 @@ async fn a_refused_pool_holds_up_no_other() {
             .unwrap()
             .iter()
             .flatten()
-            .map(|e| e.queue.to_string())
+            .map(|e| e.pool.to_string())
             .collect();
         assert_eq!(published, ["good"; 4], "{kind:?}");
         let mut done = outbox.done.lock().unwrap().clone();

@@ -7,7 +7,7 @@ mod upkeep;
 use flowfleet_core::port::{CancelOutcome, Envelope, OutboxRow, SubmitOutcome};
 use flowfleet_core::retry::{AfterInterruption, after_interruption};
 use flowfleet_core::run::{EndedBecause, Ending, Event, apply};
-use flowfleet_core::{EventKind, QueueName, RunId, RunMessage, RunState, WorkerId};
+use flowfleet_core::{EventKind, Pool, RunId, RunMessage, RunState, WorkerId};
 
 use crate::coverage::Step;
 use crate::env::Env;
@@ -75,7 +75,7 @@ pub(crate) struct Store {
 
 fn envelope(row: &Row) -> Envelope {
     Envelope {
-        queue: QueueName::default(),
+        pool: Pool::default(),
         priority: row.spec.priority,
         message: RunMessage::new(row.id, None),
     }

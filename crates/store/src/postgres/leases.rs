@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use flowfleet_core::port::{Claim, Fenced, LeaseStore, OutboxRow, Renewal, Result as PortResult};
 use flowfleet_core::run::{Finish, Progress, Release};
-use flowfleet_core::{Lease, RunId, WorkerId};
+use flowfleet_core::{Capabilities, Lease, RunId, WorkerId};
 use sqlx::{Postgres as Pg, Transaction};
 
 use super::Postgres;
@@ -27,6 +27,7 @@ WITH wanted AS MATERIALIZED (
     SELECT id FROM runs
     WHERE id = ANY((SELECT $1::uuid[])::uuid[]) AND state || '' = 'queued'
       AND (expires_at IS NULL OR expires_at > now() OR started_at IS NOT NULL)
+      AND coalesce(nullif(split_part(queue, ':', 2), ''), 'native') = ANY($4)
     ORDER BY id FOR UPDATE
 ), claimed AS (
     UPDATE runs r SET
@@ -59,11 +60,18 @@ RETURNING r.id, r.epoch, r.cancel_requested
 ";
 
 impl Postgres {
-    async fn claim_once(&self, worker: WorkerId, runs: &[RunId], ttl: Duration) -> Result<Vec<Claim>, Error> {
+    async fn claim_once(
+        &self,
+        worker: WorkerId,
+        can: &Capabilities,
+        runs: &[RunId],
+        ttl: Duration,
+    ) -> Result<Vec<Claim>, Error> {
         let rows: Vec<ClaimRow> = sqlx::query_as(CLAIM)
             .bind(runs.iter().map(|&r| Id::from(r)).collect::<Vec<_>>())
             .bind(Id::from(worker))
             .bind(ttl.as_secs_f64())
+            .bind(can.iter().map(ToString::to_string).collect::<Vec<_>>())
             .fetch_all(&self.pool)
             .await?;
         leased::claims(runs, rows)
@@ -148,11 +156,17 @@ impl Postgres {
 
 #[async_trait]
 impl LeaseStore for Postgres {
-    async fn claim(&self, worker: WorkerId, runs: &[RunId], ttl: Duration) -> PortResult<Vec<Claim>> {
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        can: &Capabilities,
+        runs: &[RunId],
+        ttl: Duration,
+    ) -> PortResult<Vec<Claim>> {
         if runs.is_empty() {
             return Ok(Vec::new());
         }
-        attempt("claim", Repeat::Once, || self.claim_once(worker, runs, ttl)).await
+        attempt("claim", Repeat::Once, || self.claim_once(worker, can, runs, ttl)).await
     }
 
     async fn renew(&self, worker: WorkerId, leases: &[Lease], ttl: Duration) -> PortResult<Vec<Renewal>> {

@@ -1,6 +1,7 @@
 //! PostgreSQL 14 or later, also through RDS Proxy: no statement relies on the state of a session, aside from
 //! the connection a leader keeps for itself.
 
+mod chat;
 mod finish;
 mod flows;
 mod history;
@@ -23,7 +24,14 @@ use crate::Options;
 use crate::error::Error;
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
-    crate::migrations(&[(1, "init", include_str!("../../migrations/postgres/0001_init.sql"))])
+    crate::migrations(&[
+        (1, "init", include_str!("../../migrations/postgres/0001_init.sql")),
+        (
+            2,
+            "messages",
+            include_str!("../../migrations/postgres/0002_messages.sql"),
+        ),
+    ])
 });
 
 /// Idle connections older than this are tested before use: a failover or a proxy may have closed them.

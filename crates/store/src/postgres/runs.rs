@@ -166,7 +166,7 @@ impl Postgres {
             .bind(column(|r| r.tenant.to_string()))
             .bind(column(|r| r.flow.name.to_string()))
             .bind(new.iter().map(|r| int(r.flow.version)).collect::<Vec<_>>())
-            .bind(column(|r| r.queue.to_string()))
+            .bind(column(|r| r.pool().to_string()))
             .bind(
                 new.iter()
                     .map(|r| priority_number(r.priority))
@@ -254,7 +254,8 @@ impl Postgres {
             sql.push(" AND r.flow_name = ").push_bind(flow.as_str());
         }
         if let Some(queue) = &filter.queue {
-            sql.push(" AND r.queue = ").push_bind(queue.as_str());
+            sql.push(" AND split_part(r.queue, ':', 1) = ")
+                .push_bind(queue.as_str());
         }
         for (key, value) in &filter.labels {
             let wanted = serde_json::json!({ key.as_str(): value }).to_string();

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use flowfleet_core::clock::later;
 use flowfleet_core::port::{Claim, Fenced, LeaseStore, OutboxRow, Renewal, Result as PortResult};
 use flowfleet_core::run::{Finish, Progress, Release};
-use flowfleet_core::{Lease, RunId, WorkerId};
+use flowfleet_core::{Capabilities, Lease, RunId, WorkerId};
 use sqlx::{Sqlite as Lite, Transaction};
 
 use super::Sqlite;
@@ -26,6 +26,8 @@ UPDATE runs SET
     started_seq = last_seq + 1
 WHERE id IN (SELECT value FROM json_each(?4)) AND state = 'queued'
   AND (expires_at IS NULL OR expires_at > ?1 OR started_at IS NOT NULL)
+  AND CASE instr(queue, ':') WHEN 0 THEN 'native' ELSE substr(queue, instr(queue, ':') + 1) END
+      IN (SELECT value FROM json_each(?5))
 RETURNING id
 ";
 
@@ -48,7 +50,13 @@ RETURNING id, epoch, cancel_requested
 ";
 
 impl Sqlite {
-    async fn claim_once(&self, worker: WorkerId, runs: &[RunId], ttl: Duration) -> Result<Vec<Claim>, Error> {
+    async fn claim_once(
+        &self,
+        worker: WorkerId,
+        can: &Capabilities,
+        runs: &[RunId],
+        ttl: Duration,
+    ) -> Result<Vec<Claim>, Error> {
         let mut tx = self.begin().await?;
         let now = Time::now();
         let ids: Vec<(Id,)> = sqlx::query_as(CLAIM)
@@ -56,6 +64,7 @@ impl Sqlite {
             .bind(Id::from(worker))
             .bind(Time::from(later(now.stamp(), ttl)))
             .bind(serde_json::to_string(runs)?)
+            .bind(serde_json::to_string(can)?)
             .fetch_all(&mut *tx)
             .await?;
         if ids.is_empty() {
@@ -143,11 +152,17 @@ impl Held {
 
 #[async_trait]
 impl LeaseStore for Sqlite {
-    async fn claim(&self, worker: WorkerId, runs: &[RunId], ttl: Duration) -> PortResult<Vec<Claim>> {
+    async fn claim(
+        &self,
+        worker: WorkerId,
+        can: &Capabilities,
+        runs: &[RunId],
+        ttl: Duration,
+    ) -> PortResult<Vec<Claim>> {
         if runs.is_empty() {
             return Ok(Vec::new());
         }
-        attempt("claim", Repeat::Once, || self.claim_once(worker, runs, ttl)).await
+        attempt("claim", Repeat::Once, || self.claim_once(worker, can, runs, ttl)).await
     }
 
     async fn renew(&self, worker: WorkerId, leases: &[Lease], ttl: Duration) -> PortResult<Vec<Renewal>> {

@@ -3,6 +3,7 @@
 //! Batches travel as JSON texts that the statements take apart, so that each statement is prepared once however
 //! large the batch is.
 
+mod chat;
 mod flows;
 #[cfg(test)]
 mod full_tests;
@@ -28,7 +29,14 @@ use crate::Options;
 use crate::error::Error;
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
-    crate::migrations(&[(1, "init", include_str!("../../migrations/sqlite/0001_init.sql"))])
+    crate::migrations(&[
+        (1, "init", include_str!("../../migrations/sqlite/0001_init.sql")),
+        (
+            2,
+            "messages",
+            include_str!("../../migrations/sqlite/0002_messages.sql"),
+        ),
+    ])
 });
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);

@@ -3,10 +3,10 @@
 //! A database that grew for a year must answer like one of yesterday: every access to a table that keeps ended runs
 //! is a search by key, and a batch drives the join (it is never walked once for each row of a table).
 
-use super::{history, leases, runs, upkeep, write};
+use super::{chat, history, leases, runs, upkeep, write};
 use crate::Options;
 
-const STATEMENTS: [(&str, &str); 22] = [
+const STATEMENTS: [(&str, &str); 24] = [
     ("EXISTING", runs::EXISTING),
     ("USED_KEYS", runs::USED_KEYS),
     ("GET", runs::GET),
@@ -29,6 +29,8 @@ const STATEMENTS: [(&str, &str); 22] = [
     ("histories OF", history::OF),
     ("UNFINISHED", history::UNFINISHED),
     ("STRAYS", history::STRAYS),
+    ("REMEMBER", chat::REMEMBER),
+    ("TRIM", chat::TRIM),
 ];
 
 /// Indexes that hold live runs only: walking one costs what is alive.
@@ -54,7 +56,7 @@ fn complaint(plan: &[Line]) -> Option<String> {
             if let Some(outer) = outer {
                 return Some(format!("walks the batch once for each row of: {}", outer.detail));
             }
-        } else if ["runs", "r ", "o ", "c ", "d ", "run_", "checkpoints"]
+        } else if ["runs", "r ", "o ", "c ", "d ", "run_", "checkpoints", "messages"]
             .iter()
             .any(|name| format!("{table} ").starts_with(name))
             && !LIVE.iter().any(|index| table.contains(index))

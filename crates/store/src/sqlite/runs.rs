@@ -72,7 +72,7 @@ struct RunColumns<'a> {
     tenant: &'a Tenant,
     flow_name: &'a str,
     flow_version: u32,
-    queue: &'a str,
+    queue: String,
     priority: i16,
     run_at: Option<Time>,
     expires_at: Option<Time>,
@@ -110,7 +110,7 @@ impl<'a> RunColumns<'a> {
             tenant: &run.tenant,
             flow_name: run.flow.name.as_str(),
             flow_version: run.flow.version,
-            queue: run.queue.as_str(),
+            queue: run.pool().to_string(),
             priority: priority_number(run.priority),
             run_at: by_our_clock(run.run_at),
             expires_at: by_our_clock(run.expires_at),
@@ -262,7 +262,8 @@ impl Sqlite {
             sql.push(" AND r.flow_name = ").push_bind(flow.as_str());
         }
         if let Some(queue) = &filter.queue {
-            sql.push(" AND r.queue = ").push_bind(queue.as_str());
+            sql.push(" AND substr(r.queue || ':', 1, instr(r.queue || ':', ':') - 1) = ")
+                .push_bind(queue.as_str());
         }
         for (key, value) in &filter.labels {
             sql.push(" AND EXISTS (SELECT 1 FROM json_each(d.labels) l WHERE l.key = ")

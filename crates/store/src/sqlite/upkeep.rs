@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flowfleet_core::port::{Backlog, Leadership, OutboxRow, Result as PortResult, Upkeep};
-use flowfleet_core::{QueueName, RunEvent};
+use flowfleet_core::{Pool, RunEvent};
 use jiff::Timestamp;
 
 use super::Sqlite;
@@ -113,7 +113,7 @@ impl Sqlite {
 
     async fn republish_once(
         &self,
-        queue: &QueueName,
+        pool: &Pool,
         age: Duration,
         limit: u32,
     ) -> Result<Option<OutboxRow>, Error> {
@@ -122,12 +122,12 @@ impl Sqlite {
         let query = sqlx::query_as(LOCK_UNPUBLISHED)
             .bind(now)
             .bind(rows(limit))
-            .bind(queue.as_str())
+            .bind(pool.to_string())
             .bind(before(now, age));
         let waiting = lock(&mut tx, query).await?;
         let envelopes = waiting
             .iter()
-            .map(|run| envelope(&run.queue, run.priority, run.id, run.trace.as_ref()))
+            .map(|run| envelope(&run.pool, run.priority, run.id, run.trace.as_ref()))
             .collect();
         let outbox = outbox(&mut tx, envelopes, now).await?;
         let ids: Vec<_> = waiting.iter().map(|run| run.id).collect();
@@ -193,9 +193,9 @@ impl Upkeep for Sqlite {
         attempt("expire", Repeat::Idempotent, || self.expire_once(limit)).await
     }
 
-    async fn republish(&self, queue: &QueueName, age: Duration, limit: u32) -> PortResult<Option<OutboxRow>> {
+    async fn republish(&self, pool: &Pool, age: Duration, limit: u32) -> PortResult<Option<OutboxRow>> {
         attempt("republish", Repeat::Idempotent, || {
-            self.republish_once(queue, age, limit)
+            self.republish_once(pool, age, limit)
         })
         .await
     }

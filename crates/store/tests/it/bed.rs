@@ -10,7 +10,8 @@ use flowfleet_core::run::{
     RunSettings, RunView, Usage,
 };
 use flowfleet_core::{
-    EventKind, FlowVersion, Lease, NewEvent, Payload, Priority, RunEvent, RunId, Tenant, WorkerId,
+    Capabilities, Capability, EventKind, FlowVersion, Lease, NewEvent, Payload, Priority, RunEvent, RunId,
+    Tenant, WorkerId,
 };
 use flowfleet_store::{Options, open};
 use serde_json::{Value, json};
@@ -98,6 +99,7 @@ pub(crate) fn new_run(tenant: &Tenant) -> NewRun {
             digest: "d1".to_owned(),
         },
         queue: "default".parse().unwrap(),
+        needs: Capability::native(),
         priority: Priority::Normal,
         input: Payload::Inline(json!({ "input": "hi" })),
         settings: RunSettings::default(),
@@ -247,7 +249,7 @@ impl Bed {
     pub(crate) async fn try_claim(&self, run: RunId, ttl: Duration) -> Option<ClaimedRun> {
         match self
             .store
-            .claim(self.worker, &[run], ttl)
+            .claim(self.worker, &Capabilities::default(), &[run], ttl)
             .await
             .unwrap()
             .remove(0)

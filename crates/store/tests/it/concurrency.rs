@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use flowfleet_core::port::{Claim, Fenced, Renewal, SubmitOutcome};
 use flowfleet_core::run::{Ending, NewRun};
-use flowfleet_core::{EventKind, Lease, RunId, RunState, WorkerId};
+use flowfleet_core::{Capabilities, EventKind, Lease, RunId, RunState, WorkerId};
 use serde_json::json;
 
 use crate::bed::{Bed, OVER, TTL, checkpoint, finish, key, node_event, progress, until};
@@ -15,7 +15,11 @@ async fn batch(bed: &Bed, count: usize) -> Vec<RunId> {
 }
 
 async fn claim_all(bed: &Bed, runs: &[RunId]) -> Vec<Lease> {
-    let claims = bed.store.claim(bed.worker, runs, TTL).await.unwrap();
+    let claims = bed
+        .store
+        .claim(bed.worker, &Capabilities::default(), runs, TTL)
+        .await
+        .unwrap();
     claims
         .into_iter()
         .map(|claim| match claim {
@@ -39,7 +43,12 @@ pub(crate) async fn eight_claimers_share_the_runs(bed: Bed) {
                 let worker = WorkerId::generate();
                 let mut mine = Vec::new();
                 for part in runs.chunks(20) {
-                    for claim in bed.store.claim(worker, part, TTL).await.unwrap() {
+                    for claim in bed
+                        .store
+                        .claim(worker, &Capabilities::default(), part, TTL)
+                        .await
+                        .unwrap()
+                    {
                         if let Claim::Claimed(run) = claim {
                             mine.push(run.lease.run);
                         }
@@ -184,7 +193,10 @@ pub(crate) async fn opposite_submissions_do_not_block(bed: Bed) {
 
 pub(crate) async fn two_reapers_do_no_harm(bed: Bed) {
     let runs = batch(&bed, 60).await;
-    bed.store.claim(bed.worker, &runs, OVER).await.unwrap();
+    bed.store
+        .claim(bed.worker, &Capabilities::default(), &runs, OVER)
+        .await
+        .unwrap();
     let reap = async || {
         let (events, outbox) = bed.store.reap(20).await.unwrap();
         (events.len(), outbox.map_or(0, |row| row.envelopes.len()))

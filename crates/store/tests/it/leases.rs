@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flowfleet_core::port::{Claim, Fenced, Renewal};
 use flowfleet_core::run::{EndedBecause, Ending, Progress, RunError, RunErrorKind, Usage};
-use flowfleet_core::{EventKind, Kind, Lease, Payload, RunId, RunState};
+use flowfleet_core::{Capabilities, EventKind, Kind, Lease, Payload, RunId, RunState};
 use serde_json::json;
 
 use crate::bed::{Bed, OVER, TTL, applied, checkpoint, finish, kinds, node_event, progress, release};
@@ -71,7 +71,11 @@ pub(crate) async fn the_path_of_one_run(bed: Bed) {
 pub(crate) async fn a_claim_answers_each_message(bed: Bed) {
     let (one, two) = (bed.submit_one().await, bed.submit_one().await);
     let asked = [two, RunId::generate(), one, two];
-    let claims = bed.store.claim(bed.worker, &asked, TTL).await.unwrap();
+    let claims = bed
+        .store
+        .claim(bed.worker, &Capabilities::default(), &asked, TTL)
+        .await
+        .unwrap();
     let got: Vec<_> = claims
         .iter()
         .map(|claim| match claim {
@@ -80,7 +84,13 @@ pub(crate) async fn a_claim_answers_each_message(bed: Bed) {
         })
         .collect();
     assert_eq!(got, [Some(two), None, Some(one), None]);
-    assert!(bed.store.claim(bed.worker, &[], TTL).await.unwrap().is_empty());
+    assert!(
+        bed.store
+            .claim(bed.worker, &Capabilities::default(), &[], TTL)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 pub(crate) async fn claims_of_one_run_are_counted_once(bed: Bed) {

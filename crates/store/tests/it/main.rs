@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod bed;
+mod chat;
 mod concurrency;
 mod cut_off;
 mod flows;
@@ -14,6 +15,7 @@ mod leases;
 mod listing;
 mod model;
 mod opening;
+mod pools;
 mod submission;
 mod upkeep;
 
@@ -68,6 +70,12 @@ contract! {
         versions_are_numbered, ids_lead_to_the_newest_version, deleting_hides, flows_are_paged_by_name,
         writers_of_one_flow_take_turns;
     keys: keys_live_until_revoked, the_audit_log_is_paged, the_audit_log_bears_many_writers;
+    chat:
+        what_was_said_comes_back_newest_first, recalling_asks_for_what_it_wants, said_again_is_not_said_once_more,
+        a_stale_epoch_says_nothing, a_tenant_hears_only_its_own, a_flow_does_not_rewrite_anothers_words,
+        long_conversations_lose_their_beginning, sessions_are_listed_and_forgotten;
+    pools:
+        a_run_is_claimed_by_who_can_execute_it, its_messages_go_to_its_pool, pools_of_one_queue_are_apart;
     concurrency:
         eight_claimers_share_the_runs, opposite_orders_do_not_block, interleaved_writers_leave_no_hole,
         opposite_submissions_do_not_block, two_reapers_do_no_harm;

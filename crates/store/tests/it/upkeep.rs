@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flowfleet_core::run::{EndedBecause, NewRun};
-use flowfleet_core::{EventKind, Priority, QueueName, RunState};
+use flowfleet_core::{Capabilities, EventKind, Pool, Priority, RunState};
 use sqlx::Connection as _;
 
 use crate::bed::{Bed, OVER, TTL, kinds, release, until};
@@ -101,15 +101,15 @@ pub(crate) async fn the_outbox_is_emptied(bed: Bed) {
 }
 
 pub(crate) async fn republishing_keeps_its_distance(bed: Bed) {
-    let queue = QueueName::default();
+    let pool = Pool::default();
     let mut runs: Vec<NewRun> = (0..4).map(|_| bed.new_run()).collect();
     runs[3].queue = "gpu".parse().unwrap();
     let first: Vec<_> = runs[..2].to_vec();
     bed.submit(&first).await;
     bed.submit(&runs[2..]).await;
     bed.claim(runs[0].id, TTL).await;
-    assert_eq!(bed.store.republish(&queue, HOUR, 10).await.unwrap(), None);
-    let row = bed.store.republish(&queue, OVER, 1).await.unwrap().unwrap();
+    assert_eq!(bed.store.republish(&pool, HOUR, 10).await.unwrap(), None);
+    let row = bed.store.republish(&pool, OVER, 1).await.unwrap().unwrap();
     assert_eq!(
         row.envelopes.iter().map(|e| e.message.run).collect::<Vec<_>>(),
         [runs[1].id],
@@ -122,12 +122,12 @@ pub(crate) async fn republishing_keeps_its_distance(bed: Bed) {
         (age.as_millis() > 150).then_some(())
     })
     .await;
-    let row = bed.store.republish(&queue, old, 10).await.unwrap().unwrap();
+    let row = bed.store.republish(&pool, old, 10).await.unwrap().unwrap();
     assert!(row.envelopes.iter().any(|e| e.message.run == runs[2].id));
-    assert_eq!(bed.store.republish(&queue, HOUR, 10).await.unwrap(), None);
+    assert_eq!(bed.store.republish(&pool, HOUR, 10).await.unwrap(), None);
     assert_eq!(
         bed.store
-            .republish(&queue, Duration::from_secs(5), 10)
+            .republish(&pool, Duration::from_secs(5), 10)
             .await
             .unwrap(),
         None
@@ -243,7 +243,10 @@ pub(crate) async fn limits_hold(bed: Bed) {
     }
     assert_eq!(promoted, [2, 2, 1]);
     let ids: Vec<_> = runs.iter().map(|r| r.id).collect();
-    bed.store.claim(bed.worker, &ids, OVER).await.unwrap();
+    bed.store
+        .claim(bed.worker, &Capabilities::default(), &ids, OVER)
+        .await
+        .unwrap();
     let mut reaped = Vec::new();
     for _ in 0..3 {
         reaped.push(

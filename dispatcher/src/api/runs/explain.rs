@@ -52,6 +52,7 @@ async fn gather(app: &App, view: &RunView) -> Result<Facts, Problem> {
         ahead: None,
         workers: None,
         backlog: Vec::new(),
+        not_native: None,
     };
     if view.state.is_final() {
         return Ok(facts);
@@ -62,8 +63,12 @@ async fn gather(app: &App, view: &RunView) -> Result<Facts, Problem> {
         let backlog = app.store.backlog().await?;
         facts.backlog = backlog
             .into_iter()
-            .filter(|line| line.queue == view.queue)
+            .filter(|line| line.queue == view.queue && line.needs == view.needs)
             .collect();
+    }
+    if !view.needs.is_native() {
+        let plan = app.flows.plan(&view.tenant, &view.flow).await?;
+        facts.not_native = plan.unsupported().first().map(|node| node.reason.clone());
     }
     Ok(facts)
 }

@@ -196,6 +196,7 @@ async fn repeat(app: &App, view: RunView, trace: Option<TraceContext>) -> Result
         tenant: view.tenant,
         flow: view.flow,
         queue: view.queue,
+        needs: view.needs,
         priority: view.priority,
         input,
         settings: view.settings,

@@ -1,10 +1,10 @@
 //! Why a run is where it is, in sentences and as data (invariant I9). A pure function of the run and the facts.
 
-use flowfleet_core::RunState;
 use flowfleet_core::clock::seconds_between;
 use flowfleet_core::port::{Backlog, WorkerPresence, WorkerState};
 use flowfleet_core::retry::{INTERRUPTIONS_BEFORE_ON_DEMAND, MAX_INTERRUPTIONS};
 use flowfleet_core::run::{AttemptView, EndedBecause, RunView};
+use flowfleet_core::{Capability, RunState};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -20,8 +20,10 @@ pub(crate) struct Facts {
     pub ahead: Option<u32>,
     /// `None` when presence is not known.
     pub workers: Option<Vec<WorkerPresence>>,
-    /// Of the run's queue.
+    /// Of the run's pool.
     pub backlog: Vec<Backlog>,
+    /// The first reason why its flow is not native.
+    pub not_native: Option<String>,
 }
 
 /// Why a run is where it is.
@@ -39,9 +41,11 @@ pub(crate) struct Explanation {
 /// The same as data.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ExplanationData {
-    /// `nothing`, `time`, `retry`, `no_workers`, `no_workers_for_queue`, `workers_unavailable`, `slots`, `turn`,
+    /// `nothing`, `time`, `retry`, `no_workers`, `no_workers_for_queue`, `no_workers_able`, `workers_unavailable`, `slots`, `turn`,
     /// `worker` or `unknown`.
     pub waits_for: &'static str,
+    /// What its flow needs of a worker: `native` or `python`.
+    pub needs: String,
     /// Runs ahead in its queue.
     pub ahead: Option<u32>,
     pub queue: String,
@@ -64,7 +68,9 @@ pub(crate) struct ExplanationData {
 struct Capacity {
     /// Workers of any queue, in any state.
     anywhere: u32,
-    /// Workers of this queue, in any state.
+    /// Workers of this queue, in any state, whatever they can do.
+    serving: u32,
+    /// Those that can execute the run.
     present: u32,
     accepting: u32,
     slots: u32,
@@ -75,12 +81,17 @@ impl Capacity {
     fn of(workers: &[WorkerPresence], run: &RunView) -> Self {
         let mut capacity = Self {
             anywhere: workers.len() as u32,
+            serving: 0,
             present: 0,
             accepting: 0,
             slots: 0,
             busy: 0,
         };
         for worker in workers.iter().filter(|worker| worker.queues.contains(&run.queue)) {
+            capacity.serving += 1;
+            if !worker.capabilities.has(&run.needs) {
+                continue;
+            }
             capacity.present += 1;
             if worker.state == WorkerState::Accepting {
                 capacity.accepting += 1;
@@ -134,6 +145,7 @@ pub(crate) fn explain(run: &RunView, facts: &Facts) -> Explanation {
         data: ExplanationData {
             waits_for,
             ahead: facts.ahead,
+            needs: run.needs.to_string(),
             queue: run.queue.to_string(),
             priority: run.priority.as_str(),
             run_at: run.run_at,
@@ -203,15 +215,33 @@ fn queued(
     let (waits_for, sentence) = match capacity {
         Capacity { anywhere: 0, .. } => (
             "no_workers",
-            "No worker is present at all: start one, for example with flowfleet-worker.".to_owned(),
+            match able(run) {
+                None => {
+                    "No worker is present at all: start one, for example with flowfleet-worker.".to_owned()
+                }
+                Some(how) => format!(
+                    "{} No worker is present at all: start one {how}.",
+                    need(run, facts)
+                ),
+            },
         ),
         Capacity {
-            present: 0, anywhere, ..
+            serving: 0, anywhere, ..
         } => (
             "no_workers_for_queue",
             format!(
-                "{} present, but none takes queue {queue}: start one with FLOWFLEET_QUEUES={queue}.",
-                count(anywhere, "worker is", "workers are")
+                "{} present, but none takes queue {queue}: start one with FLOWFLEET_QUEUES={queue}{}.",
+                count(anywhere, "worker is", "workers are"),
+                able(run).map_or_else(String::new, |how| format!(" and {how}")),
+            ),
+        ),
+        Capacity { present: 0, .. } => (
+            "no_workers_able",
+            format!(
+                "{} No worker of queue {queue} with `{}` is present: start one{}.",
+                need(run, facts),
+                run.needs,
+                able(run).map_or_else(String::new, |how| format!(" {how}")),
             ),
         ),
         Capacity {
@@ -245,6 +275,27 @@ fn queued(
     };
     sentences.push(sentence);
     waits_for
+}
+
+/// What the run's flow needs, and why.
+fn need(run: &RunView, facts: &Facts) -> String {
+    let because = facts
+        .not_native
+        .as_deref()
+        .map_or_else(String::new, |why| format!(" ({})", stop(why)));
+    match &run.needs {
+        needs if *needs == Capability::python() => format!("This flow needs Python{because}."),
+        needs => format!("This flow needs a worker that can do `{needs}`{because}."),
+    }
+}
+
+/// How a worker is started that can execute the run; nothing need be said of a native one.
+fn able(run: &RunView) -> Option<String> {
+    match &run.needs {
+        needs if needs.is_native() => None,
+        needs if *needs == Capability::python() => Some("with [python] enabled = true".to_owned()),
+        needs => Some(format!("with `{needs}` among its capabilities")),
+    }
 }
 
 fn running(run: &RunView, facts: &Facts, sentences: &mut Vec<String>) -> &'static str {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flowfleet_core::run::{RunError, RunErrorKind, RunSettings, Usage};
-use flowfleet_core::{FlowVersion, Labels, Priority, QueueName, RunId, Tenant, WorkerId};
+use flowfleet_core::{Capability, FlowVersion, Labels, Priority, QueueName, RunId, Tenant, WorkerId};
 
 use super::*;
 
@@ -25,6 +25,7 @@ fn run(state: RunState) -> RunView {
             digest: String::new(),
         },
         queue: QueueName::default(),
+        needs: Capability::native(),
         priority: Priority::Normal,
         state,
         attempt: 0,
@@ -58,6 +59,7 @@ fn worker(queue: &str, slots: u32, busy: u32, state: WorkerState) -> WorkerPrese
         host: "host-1".to_owned(),
         version: "0.1.0".to_owned(),
         queues: vec![queue.parse().unwrap()],
+        capabilities: Default::default(),
         slots,
         busy,
         state,
@@ -73,6 +75,7 @@ fn facts(workers: Option<Vec<WorkerPresence>>) -> Facts {
         ahead: Some(3),
         workers,
         backlog: Vec::new(),
+        not_native: None,
     }
 }
 
@@ -134,6 +137,63 @@ fn a_queued_run_says_what_it_waits_for() {
             "{}",
             explanation.summary
         );
+    }
+}
+
+#[test]
+fn a_run_that_not_every_worker_can_execute_says_what_it_needs() {
+    use WorkerState::Accepting;
+    let able = |mut worker: WorkerPresence, what: &Capability| {
+        worker.capabilities.add(what.clone());
+        worker
+    };
+    let torch: Capability = "torch".parse().unwrap();
+    let table = [
+        (
+            Capability::python(),
+            vec![],
+            "no_workers",
+            "This flow needs Python (Mine: own code). No worker is present at all: start one with [python] enabled = true.",
+        ),
+        (
+            Capability::python(),
+            vec![worker("gpu", 4, 0, Accepting)],
+            "no_workers_for_queue",
+            "1 worker is present, but none takes queue default: start one with FLOWFLEET_QUEUES=default and with [python] enabled = true.",
+        ),
+        (
+            Capability::python(),
+            vec![
+                worker("default", 4, 0, Accepting),
+                able(worker("gpu", 4, 0, Accepting), &Capability::python()),
+            ],
+            "no_workers_able",
+            "This flow needs Python (Mine: own code). No worker of queue default with `python` is present: start one with [python] enabled = true.",
+        ),
+        (
+            torch.clone(),
+            vec![worker("default", 4, 0, Accepting)],
+            "no_workers_able",
+            "This flow needs a worker that can do `torch` (Mine: own code). No worker of queue default with `torch` is present: start one with `torch` among its capabilities.",
+        ),
+        (
+            torch.clone(),
+            vec![
+                worker("default", 4, 0, Accepting),
+                able(worker("default", 2, 2, Accepting), &torch),
+            ],
+            "slots",
+            "All 2 slots of 1 worker are busy: it waits for one to be free.",
+        ),
+    ];
+    for (needs, workers, waits_for, text) in table {
+        let mut queued = run(RunState::Queued);
+        queued.needs = needs;
+        let mut facts = facts(Some(workers));
+        facts.not_native = Some("Mine: own code.".to_owned());
+        let explanation = explain(&queued, &facts);
+        assert_eq!(explanation.data.waits_for, waits_for);
+        assert_eq!(explanation.sentences[1], text);
     }
 }
 

@@ -62,6 +62,7 @@ impl Stage {
             workers: 1,
             slots: args.slots,
             services,
+            python: None,
         };
         let fleet = Embedded::start(options, lock, shutdown.clone())
             .await

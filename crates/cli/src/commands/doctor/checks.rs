@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use flowfleet_core::QueueName;
+use flowfleet_core::Pool;
 use serde_json::Value;
 
 use super::Status;
@@ -70,7 +70,7 @@ pub(super) async fn queue(url: &str) -> Found {
         .ping(Duration::from_secs(5))
         .await
         .map_err(|error| broken(error, advice))?;
-    let depth = queue.depth(&QueueName::default()).await.map_err(|error| {
+    let depth = queue.depth(&Pool::default()).await.map_err(|error| {
         broken(
             error,
             "the user needs the permissions configure, write and read on queues named flowfleet.*",
@@ -216,6 +216,35 @@ pub(super) async fn model() -> Found {
         Err(error) => Err(broken(
             format!("cannot be reached: {}", root(&error)),
             "check OPENAI_BASE_URL and the network",
+        )),
+    }
+}
+
+/// Looks, without loading lfx: that takes many seconds.
+pub(super) async fn python(settings: &flowfleet_python::Settings) -> Found {
+    match flowfleet_python::check(&settings.venv()).await {
+        Ok(found) => {
+            let on = if settings.enabled {
+                ""
+            } else {
+                "; not enabled here"
+            };
+            let openai = if found.openai {
+                ""
+            } else {
+                ", without a client for OpenAI"
+            };
+            Ok(format!(
+                "lfx {} on Python {}{openai}{on}",
+                found.lfx, found.python
+            ))
+        }
+        Err(_) if !settings.enabled => {
+            Ok("not installed, not enabled: flows run natively or not at all".to_owned())
+        }
+        Err(error) => Err(broken(
+            error,
+            "flowfleet python install, then flowfleet python check",
         )),
     }
 }

@@ -102,7 +102,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     let (store, queue) = (backends.store_url.expose(), backends.queue_url.expose());
     let (bus, blob) = (backends.bus_url.expose(), backends.blob_url.expose());
     let shown = flowfleet_runtime::redact::url;
-    let (store, queue, bus, blob, dispatcher, model) = tokio::join!(
+    let python = crate::commands::python::settings(false)?;
+    let (store, queue, bus, blob, dispatcher, model, python) = tokio::join!(
         check("store", shown(store), checks::store(store)),
         check("queue", shown(queue), checks::queue(queue)),
         check("bus", shown(bus), checks::bus(bus)),
@@ -113,8 +114,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
             checks::dispatcher(context)
         ),
         check("model", checks::model_url(), checks::model()),
+        check(
+            "python",
+            python.venv().display().to_string(),
+            checks::python(&python)
+        ),
     );
-    let checks = [store, queue, bus, blob, dispatcher, model];
+    let checks = [store, queue, bus, blob, dispatcher, model, python];
     let failed = checks.iter().any(|check| check.status == Status::Fail);
     if args.json {
         let items: Vec<Value> = checks.iter().map(Check::to_json).collect();

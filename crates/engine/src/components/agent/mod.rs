@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::join_all;
 use serde_json::{Map, Value as Json, json};
 
+use super::conversation::{self, blocks_with_text, id_of, keep, recall};
 use super::tool::{Complaint, Tool};
 use super::{ask, from_node, params, properties, wants};
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput, Params, Usage};
+use crate::memory::Recall;
 use crate::model::{Chat, Endpoint, Reply, ToolCall, api_key, chat};
 use crate::value::{Message, Value};
 
@@ -35,13 +37,50 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
     }
     let mut question = Chat {
         endpoint: Endpoint::of(ctx, None, key)?,
-        messages: messages(call, ctx, &model)?,
+        messages: messages(call, ctx, &model).await?,
         model,
         options,
         stream: true,
     };
-    let (text, usage) = converse(call, ctx, &tools, &mut question).await?;
-    Ok(answer(call, ctx, &question.model, text, usage))
+    let is_heard = call.near_chat.output && ctx.run.memory.is_some();
+    let draft = match is_heard && tools.iter().any(Tool::listens) {
+        true => Some(draft(call, ctx).await?),
+        false => None,
+    };
+    let (said, usage) = converse(call, ctx, &tools, &mut question).await?;
+    let mut message = answer(call, ctx, &question.model, said.text, usage);
+    if is_heard {
+        let extra = std::sync::Arc::make_mut(&mut message.extra);
+        extra.insert("content_blocks".to_owned(), said.steps.into());
+        extra.extend(draft.map(|id| ("id".to_owned(), id.into())));
+        let text = message.text.clone();
+        blocks_with_text(&mut message, &text);
+        keep(call, ctx, &mut message, &call.node.id).await?;
+    }
+    let mut output = NodeOutput {
+        usage,
+        ..NodeOutput::default()
+    };
+    if wants(call, OUTPUT) {
+        output.values.insert(OUTPUT.to_owned(), Value::Message(message));
+    }
+    Ok(output)
+}
+
+/// An agent's message stands in the conversation, empty, while its tools read it. Its id.
+async fn draft(call: &NodeCall, ctx: &NodeContext) -> Result<String, NodeError> {
+    let mut message = answer(call, ctx, "", String::new(), Usage::default());
+    properties(&mut message).insert("state".to_owned(), "partial".into());
+    keep(call, ctx, &mut message, &call.node.id).await?;
+    Ok(id_of(&message).unwrap_or_default().to_owned())
+}
+
+/// What came of asking.
+#[derive(Debug, Default)]
+struct Said {
+    text: String,
+    /// The tools that ran, as a conversation shows them.
+    steps: Vec<Json>,
 }
 
 /// Everything the model said, and what it cost.
@@ -50,21 +89,25 @@ async fn converse(
     ctx: &NodeContext,
     tools: &[Tool],
     question: &mut Chat,
-) -> Result<(String, Usage), NodeError> {
+) -> Result<(Said, Usage), NodeError> {
     let limit = params::integer(call, "max_iterations")
         .unwrap_or(MOST_CALLS)
         .max(1);
-    let (mut said, mut usage) = (String::new(), Usage::default());
+    let (mut said, mut usage) = (Said::default(), Usage::default());
     for _ in 0..limit {
         let reply = chat(ctx, question, &ctx.model.limits).await?;
-        said.push_str(&reply.text);
+        said.text.push_str(&reply.text);
         usage += reply.usage;
         let Some(calls) = wanted(&reply) else {
             return Ok((said, usage));
         };
         question.messages.push(turn(&reply, &calls));
         let answers = join_all(calls.iter().map(|wanted| answer_of(tools, wanted, ctx))).await;
-        for (wanted, content) in calls.iter().zip(answers) {
+        for (wanted, answer) in calls.iter().zip(answers) {
+            if ctx.run.memory.is_some() {
+                said.steps.push(step(wanted, &answer));
+            }
+            let (Ok(content) | Err(Complaint(content))) = answer;
             question
                 .messages
                 .push(json!({"content": content, "role": "tool", "tool_call_id": wanted.id}));
@@ -72,7 +115,7 @@ async fn converse(
     }
     let over = format!("Model call limits exceeded: run limit ({limit}/{limit})");
     ctx.token(&over);
-    said.push_str(&over);
+    said.text.push_str(&over);
     Ok((said, usage))
 }
 
@@ -117,18 +160,32 @@ fn turn(reply: &Reply, calls: &[Wanted<'_>]) -> Json {
     json!({"content": content, "role": "assistant", "tool_calls": calls})
 }
 
-async fn answer_of(tools: &[Tool], wanted: &Wanted<'_>, ctx: &NodeContext) -> String {
+/// A tool that ran, as a conversation shows it.
+fn step(wanted: &Wanted<'_>, answer: &Result<String, Complaint>) -> Json {
+    let (status, content) = match answer {
+        Ok(content) => ("success", content),
+        Err(Complaint(content)) => ("error", content),
+    };
+    json!({
+        "type": "tool_use",
+        "header": {"title": format!("Executed **{}**", wanted.name), "icon": "Hammer"},
+        "contents": [],
+        "name": wanted.name,
+        "tool_input": wanted.arguments,
+        "output": {"type": "tool", "name": wanted.name, "tool_call_id": wanted.id, "content": content, "status": status},
+    })
+}
+
+async fn answer_of(tools: &[Tool], wanted: &Wanted<'_>, ctx: &NodeContext) -> Result<String, Complaint> {
     let Some(tool) = tools.iter().find(|tool| tool.name == wanted.name) else {
         let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
-        return format!(
+        return Err(Complaint(format!(
             "Error: {} is not a valid tool, try one of [{}].",
             wanted.name,
             names.join(", ")
-        );
+        )));
     };
-    match tool.run(&wanted.arguments, ctx).await {
-        Ok(content) | Err(Complaint(content)) => content,
-    }
+    tool.run(&wanted.arguments, ctx).await
 }
 
 /// The tools of connected nodes, then the date and the calculator unless others have their names.
@@ -166,8 +223,8 @@ fn tools(call: &NodeCall) -> Vec<Tool> {
     tools
 }
 
-/// The instructions, then the input: always as the user, also from another agent.
-fn messages(call: &NodeCall, ctx: &NodeContext, model: &str) -> Result<Vec<Json>, NodeError> {
+/// The instructions, what was said before, then the input: always as the user, also from another agent.
+async fn messages(call: &NodeCall, ctx: &NodeContext, model: &str) -> Result<Vec<Json>, NodeError> {
     let precision = if call.kind == Kind::TimedAgent {
         "%Y-%m-%d %H:%M:%S UTC"
     } else {
@@ -184,14 +241,49 @@ fn messages(call: &NodeCall, ctx: &NodeContext, model: &str) -> Result<Vec<Json>
     if !input.files.is_empty() {
         return Err(ask::files_unsupported(call));
     }
+    let mut messages = vec![json!({"content": instructions, "role": ask::system_role(model)})];
+    messages.extend(history(call, ctx, &input).await?);
     let input = match input.text.trim() {
         "" => CONTINUE.to_owned(),
         _ => input.text,
     };
-    Ok(vec![
-        json!({"content": instructions, "role": ask::system_role(model)}),
-        json!({"content": input, "role": "user"}),
-    ])
+    messages.push(json!({"content": input, "role": "user"}));
+    Ok(messages)
+}
+
+/// What was said before, oldest first, without the input itself.
+async fn history(call: &NodeCall, ctx: &NodeContext, input: &Message) -> Result<Vec<Json>, NodeError> {
+    let limit = if call.params.contains_key("n_messages") {
+        params::integer(call, "n_messages")
+    } else {
+        Some(100)
+    };
+    let context = params::text(call, "context_id", "")?;
+    let wanted = Recall {
+        session_id: Some(ctx.session_id.clone()),
+        context_id: (!context.is_empty()).then_some(context),
+        limit: conversation::limit(limit),
+        ..Recall::default()
+    };
+    let mut messages = Vec::new();
+    for said in recall(call, ctx, &wanted).await?.into_iter().rev() {
+        let message = said.message;
+        if id_of(input) == Some(said.id.as_str())
+            || (message.text.trim().is_empty() && message.files.is_empty())
+        {
+            continue;
+        }
+        let from_user = message
+            .sender
+            .as_deref()
+            .is_none_or(|sender| sender.is_empty() || sender == "User");
+        if from_user && !message.files.is_empty() {
+            return Err(ask::files_unsupported(call));
+        }
+        let role = if from_user { "user" } else { "assistant" };
+        messages.push(json!({"content": message.text, "role": role}));
+    }
+    Ok(messages)
 }
 
 /// The model's name: of the model field, or of the fields that older exports have instead.
@@ -224,7 +316,7 @@ fn selected(call: &NodeCall) -> Result<String, NodeError> {
     }
 }
 
-fn answer(call: &NodeCall, ctx: &NodeContext, model: &str, text: String, usage: Usage) -> NodeOutput {
+fn answer(call: &NodeCall, ctx: &NodeContext, model: &str, text: String, usage: Usage) -> Message {
     let mut message = from_node(call, Message::of(text), Some(model));
     message.sender = Some("Machine".to_owned());
     message.sender_name = Some("AI".to_owned());
@@ -235,14 +327,7 @@ fn answer(call: &NodeCall, ctx: &NodeContext, model: &str, text: String, usage: 
     if let Some(usage) = ask::noted(usage) {
         noted.insert("usage".to_owned(), usage);
     }
-    let mut output = NodeOutput {
-        usage,
-        ..NodeOutput::default()
-    };
-    if wants(call, OUTPUT) {
-        output.values.insert(OUTPUT.to_owned(), Value::Message(message));
-    }
-    output
+    message
 }
 
 #[cfg(test)]

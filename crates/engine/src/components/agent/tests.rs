@@ -397,3 +397,86 @@ async fn what_cannot_be_asked_is_refused_before() {
         assert_eq!(error.code, code, "{error}");
     }
 }
+
+#[tokio::test]
+async fn what_was_said_before_is_told_between_instructions_and_input() {
+    use crate::memory::{InMemory, Memory, Remembered};
+    use crate::value::Message;
+    use std::sync::Arc;
+
+    let said = |id: &str, sender: &str, text: &str| {
+        let mut message = Message::of(text);
+        message.sender = Some(sender.to_owned());
+        message.sender_name = Some("x".to_owned());
+        message.session_id = Some("session".to_owned());
+        Remembered {
+            id: id.to_owned(),
+            node: String::new(),
+            flow_id: String::new(),
+            run_id: String::new(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            message,
+        }
+    };
+    let (base, asked) = model(vec![("hello", Vec::new())]).await;
+    let memory: Arc<dyn Memory> = Arc::new(InMemory::default());
+    for message in [
+        said("1", "User", "first"),
+        said("2", "Machine", "second"),
+        said("3", "Machine", "  "),
+        said("4", "User", "now"),
+    ] {
+        memory.remember(message).await.unwrap();
+    }
+    let mut input = Message::of("now");
+    Arc::make_mut(&mut input.extra).insert("id".to_owned(), "4".into());
+    let limits = [
+        (None, 3),
+        (Some(json!(2)), 1),
+        (Some(json!(3)), 2),
+        (Some(json!(0)), 1),
+    ];
+    for (number, (limit, told)) in limits.into_iter().enumerate() {
+        let mut ctx = super::super::testing::conversation("run", &memory);
+        let base = base.clone();
+        let variables = move |name: &str| match name {
+            "OPENAI_BASE_URL" => Some(base.clone()),
+            "OPENAI_API_KEY" => Some("sk".to_owned()),
+            _ => None,
+        };
+        Arc::make_mut(&mut ctx.run).variables = Arc::new(variables);
+        let mut params = vec![
+            (
+                "model",
+                field(json!([{"name": "gpt-4o-mini", "provider": "OpenAI"}])),
+            ),
+            ("system_prompt", field("Be brief.")),
+            ("input_value", edge(input.clone())),
+        ];
+        params.extend(limit.map(|limit| ("n_messages", field(limit))));
+        run(&call(Kind::Agent, &params), &ctx).await.unwrap();
+        let asked = asked.lock().unwrap();
+        let messages: Vec<_> = asked[number]["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| {
+                format!(
+                    "{}: {}",
+                    m["role"].as_str().unwrap(),
+                    m["content"].as_str().unwrap()
+                )
+            })
+            .collect();
+        let all = [
+            "system: Be brief.",
+            "user: first",
+            "assistant: second",
+            "user: now",
+        ];
+        let expected: Vec<&str> = std::iter::once(all[0])
+            .chain(all[4 - told..].iter().copied())
+            .collect();
+        assert_eq!(messages, expected);
+    }
+}

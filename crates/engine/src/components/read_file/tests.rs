@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::super::testing::{Memory, call, edge, field, text_of, with_files};
+use super::super::testing::{Stored, call, edge, field, text_of, with_files};
 use super::*;
 use crate::component::Kind;
 
-fn files() -> Arc<Memory> {
-    Memory::with(&[
+fn files() -> Arc<Stored> {
+    Stored::with(&[
         ("f/a.txt", b"one\r\ntwo\rthree\n"),
         ("f/b.json", br#"{ "k" : [1, 2.50], "t": "x" }"#),
         ("f/c.csv", b"n,w\n1,x\n,y\n"),

@@ -3,114 +3,20 @@
 //! A node in tool mode hands on no value but itself: what it is called with comes from the agent's model, over what the
 //! node's own fields say.
 
+mod offers;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::printed::printed;
-use super::{calculator, current_date, read_file, url, web_search};
+use super::read_file;
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, Param};
 use crate::template::{python_json, python_repr};
 use crate::value::Value;
 
+use offers::{Offer, offers};
+
 /// The output of a node in tool mode.
 pub(crate) const TOOLSET: &str = "component_as_tool";
-
-/// What the model fills in.
-#[derive(Debug)]
-struct Argument {
-    name: &'static str,
-    description: &'static str,
-    takes: Takes,
-    /// Without one the model has to say something.
-    default: Option<&'static str>,
-}
-
-/// What an argument may be.
-#[derive(Debug)]
-enum Takes {
-    Text,
-    Texts,
-    OneOf(&'static [&'static str]),
-}
-
-/// What a component offers to models. The words are part of what a flow does: a model decides by them.
-#[derive(Debug)]
-struct Offer {
-    name: &'static str,
-    description: &'static str,
-    arguments: &'static [Argument],
-    /// The output that answers.
-    output: &'static str,
-}
-
-fn offer(kind: Kind) -> Option<&'static Offer> {
-    static CALCULATOR: Offer = Offer {
-        name: "evaluate_expression",
-        description: "Perform basic arithmetic operations on a given expression.",
-        arguments: &[Argument {
-            name: "expression",
-            description: "The arithmetic expression to evaluate (e.g., '4*4*(33/22)+12-20').",
-            takes: Takes::Text,
-            default: Some(""),
-        }],
-        output: calculator::OUTPUT,
-    };
-    static CURRENT_DATE: Offer = Offer {
-        name: "get_current_date",
-        description: "Returns the current date and time in the selected timezone.",
-        arguments: &[Argument {
-            name: "timezone",
-            description: "Select the timezone for the current date and time.",
-            takes: Takes::Text,
-            default: Some("UTC"),
-        }],
-        output: current_date::OUTPUT,
-    };
-    static FILE: Offer = Offer {
-        name: "load_files_message",
-        // Says which files there are: see `described`.
-        description: "",
-        arguments: &[],
-        output: "message",
-    };
-    static URL: Offer = Offer {
-        name: "fetch_content",
-        description: "Fetch content from one or more web pages, following links recursively.",
-        arguments: &[Argument {
-            name: "urls",
-            description: "Enter one or more URLs to crawl recursively, by clicking the '+' button.",
-            takes: Takes::Texts,
-            default: Some(""),
-        }],
-        output: url::TABLE,
-    };
-    static WEB_SEARCH: Offer = Offer {
-        name: "perform_search",
-        description: "Search the web, news, or RSS feeds.",
-        arguments: &[
-            Argument {
-                name: "search_mode",
-                description: "Choose search mode: Web (DuckDuckGo), News (Google News), or RSS (Feed Reader)",
-                takes: Takes::OneOf(&web_search::MODES),
-                default: Some("Web"),
-            },
-            Argument {
-                name: "query",
-                description: "Search keywords for news articles.",
-                takes: Takes::Text,
-                default: None,
-            },
-        ],
-        output: web_search::OUTPUT,
-    };
-    match kind {
-        Kind::Calculator => Some(&CALCULATOR),
-        Kind::CurrentDate => Some(&CURRENT_DATE),
-        Kind::File => Some(&FILE),
-        Kind::Url => Some(&URL),
-        Kind::WebSearch => Some(&WEB_SEARCH),
-        _ => None,
-    }
-}
 
 /// What the model is told of a node: for some, what the node holds is part of it.
 fn described(call: &NodeCall, offer: &Offer) -> String {
@@ -120,62 +26,9 @@ fn described(call: &NodeCall, offer: &Offer) -> String {
     }
 }
 
-impl Argument {
-    fn schema(&self) -> Json {
-        let mut schema = Map::new();
-        if let Some(default) = self.default {
-            schema.insert("default".to_owned(), default.into());
-        }
-        schema.insert("description".to_owned(), self.description.into());
-        let kind = match self.takes {
-            Takes::Text => "string",
-            Takes::Texts => {
-                schema.insert("items".to_owned(), json!({"type": "string"}));
-                "array"
-            }
-            Takes::OneOf(choices) => {
-                schema.insert("enum".to_owned(), choices.iter().copied().collect());
-                "string"
-            }
-        };
-        schema.insert("type".to_owned(), kind.into());
-        Json::Object(schema)
-    }
-
-    /// What is wrong with what the model says, in pydantic's words.
-    fn complaints(&self, given: Option<&Json>) -> Vec<String> {
-        let Some(given) = given else {
-            let missing = format!("{}: Field required", self.name);
-            return Vec::from_iter(self.default.is_none().then_some(missing));
-        };
-        let name = self.name;
-        match (&self.takes, given) {
-            (Takes::Text, Json::String(_)) => Vec::new(),
-            (Takes::Text, _) => vec![format!("{name}: Input should be a valid string")],
-            (Takes::Texts, Json::Array(items)) => items
-                .iter()
-                .enumerate()
-                .filter(|(_, item)| !item.is_string())
-                .map(|(place, _)| format!("{name}.{place}: Input should be a valid string"))
-                .collect(),
-            (Takes::Texts, _) => vec![format!("{name}: Input should be a valid list")],
-            (Takes::OneOf(choices), given) => {
-                let known = given.as_str().is_some_and(|given| choices.contains(&given));
-                let quoted: Vec<String> = choices.iter().map(|choice| format!("'{choice}'")).collect();
-                let listed = match quoted.split_last() {
-                    Some((last, [])) => last.clone(),
-                    Some((last, others)) => format!("{} or {last}", others.join(", ")),
-                    None => String::new(),
-                };
-                Vec::from_iter((!known).then(|| format!("{name}: Input should be {listed}")))
-            }
-        }
-    }
-}
-
 /// Whether nodes of this kind can be tools natively.
 pub(crate) fn is_tool(kind: Kind) -> bool {
-    offer(kind).is_some()
+    !offers(kind).is_empty()
 }
 
 /// One tool of an agent.
@@ -194,19 +47,24 @@ pub(super) struct Complaint(pub(super) String);
 impl Tool {
     /// The tools of a node, as the node's own list of actions names them and leaves them out.
     pub(super) fn of(call: &NodeCall) -> Vec<Self> {
-        let Some(offer) = offer(call.kind) else {
-            return Vec::new();
-        };
-        let tool = Self {
+        let tool = |offer: &'static Offer| Self {
             name: offer.name.to_owned(),
             description: described(call, offer),
             offer,
             call: call.clone(),
         };
+        let tools = offers(call.kind).iter().map(tool);
         match call.params.get("tools_metadata") {
-            Some(Param::Field(Json::Array(actions))) => tool.listed(actions).into_iter().collect(),
-            _ => vec![tool],
+            Some(Param::Field(Json::Array(actions))) => {
+                tools.filter_map(|tool| tool.listed(actions)).collect()
+            }
+            _ => tools.collect(),
         }
+    }
+
+    /// Whether it reads the conversation.
+    pub(super) fn listens(&self) -> bool {
+        self.call.kind == Kind::MessageHistory
     }
 
     fn listed(mut self, actions: &[Json]) -> Option<Self> {
@@ -277,7 +135,7 @@ impl Tool {
             .map(|argument| (argument.name.to_owned(), argument.schema()))
             .collect();
         let mut parameters = Map::new();
-        parameters.insert("properties".to_owned(), properties.into());
+        parameters.insert("properties".to_owned(), Json::Object(properties));
         let required = self
             .offer
             .arguments
@@ -285,7 +143,7 @@ impl Tool {
             .filter(|argument| argument.default.is_none());
         let required: Vec<&str> = required.map(|argument| argument.name).collect();
         if !required.is_empty() {
-            parameters.insert("required".to_owned(), required.into());
+            parameters.insert("required".to_owned(), json!(required));
         }
         parameters.insert("type".to_owned(), "object".into());
         json!({"type": "function", "function": {

@@ -1,0 +1,1 @@
+"""Runs flows with lfx in processes that the Flowfleet worker supervises."""

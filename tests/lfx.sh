@@ -1,0 +1,17 @@
+#!/bin/sh
+# Installs the lfx that tests of the Python host run, from PyPI, into an environment of its own.
+# Idempotent: does nothing when it is there. Needs python3 with venv; no network once done.
+#
+#   tests/lfx.sh    into ~/.cache/flowfleet/bench/lfx-1.13.0, which the benchmarks use as well
+#
+# FLOWFLEET_TEST_LFX names another environment, or its interpreter: then nothing is installed.
+set -eu
+
+[ -z "${FLOWFLEET_TEST_LFX:-}" ] || exit 0
+folder=${XDG_CACHE_HOME:-$HOME/.cache}/flowfleet/bench/lfx-1.13.0
+[ ! -e "$folder/complete" ] || exit 0
+python3 -m venv --clear "$folder"
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check uv
+# uv, because pip tries pre-releases for minutes before it finds the same set.
+"$folder/bin/uv" pip install --quiet --compile-bytecode --python "$folder/bin/python" lfx==1.13.0 lfx-openai==0.2.0
+printf 'lfx==1.13.0\nlfx-openai==0.2.0' >"$folder/complete"
