@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::Inner;
+use crate::files::TenantFiles;
 use crate::held::{HeldRun, Stop};
 use crate::journal::Written;
 use crate::memory::RunMemory;
@@ -241,9 +242,8 @@ async fn drive(
     let _cancelled = cancel.clone().drop_guard();
     let run_id = run.lease.run.to_string();
     let plan = &plan.plan;
-    let conversation = conversation(inner, run, plan, request);
-    let services = conversation.as_ref().unwrap_or(&inner.deps.services);
-    let flow = flowfleet_engine::execute(plan, request, resume, &run_id, services, reporter, cancel);
+    let services = services(inner, run, plan, request);
+    let flow = flowfleet_engine::execute(plan, request, resume, &run_id, &services, reporter, cancel);
     noted(inner, reports, flow).await
 }
 
@@ -293,17 +293,17 @@ async fn noted<T>(inner: &Inner, reports: &mut Reports, flow: impl Future<Output
 }
 
 /// The services of a run that is part of a conversation. The others have the worker's own, and touch no memory.
-fn conversation(inner: &Inner, run: &ClaimedRun, plan: &Plan, request: &Request) -> Option<Services> {
+fn services(inner: &Inner, run: &ClaimedRun, plan: &Plan, request: &Request) -> Services {
     // Langflow's API always has a session: the flow's, if the caller names none.
     let named = run.session_id.is_some() || request.langflow_id.is_some();
-    plan.converses(named).then(|| Services {
-        memory: Some(RunMemory::of(
-            Arc::clone(&inner.deps.store),
-            run,
-            inner.config.session_messages,
-        )),
+    let memory = plan
+        .converses(named)
+        .then(|| RunMemory::of(Arc::clone(&inner.deps.store), run, inner.config.session_messages));
+    Services {
+        files: TenantFiles::new(Arc::clone(&inner.deps.blob), run.tenant.clone()),
+        memory,
         ..inner.deps.services.clone()
-    })
+    }
 }
 
 async fn sealed(inner: &Inner, run: &ClaimedRun, outcome: Outcome) -> Verdict {

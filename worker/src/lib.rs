@@ -16,6 +16,7 @@ mod abilities;
 mod config;
 mod drain;
 mod execute;
+mod files;
 mod heartbeat;
 mod held;
 mod intake;

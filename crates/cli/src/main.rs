@@ -9,6 +9,7 @@ mod client;
 mod commands;
 mod embedded;
 mod failure;
+mod local_files;
 mod progress;
 mod show;
 mod term;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::component::Kind;
-use crate::components::{TOOLSET, is_tool};
+use crate::components::{TOOLSET, is_tool, needs_python};
 use crate::document::{self, RawEdge, RawNode};
 use crate::edge::{self, Edge};
 use crate::graph::{Graph, NodeIdx};
@@ -296,6 +296,9 @@ fn refusal(
         Err(reason) => return Some(clip(reason.clone())),
     };
     let name = &node.info.display_name;
+    if let Some(what) = needs_python(kind, &node.fields) {
+        return Some(clip(format!("{name}: {what}, which needs the Python engine")));
+    }
     if node.tool_mode {
         if !is_tool(kind) {
             return Some(format!("{name}: used as a tool, which needs the Python engine"));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
+use crate::files::Files;
 use crate::memory::{Memory, Voices};
 use crate::model::ModelSettings;
 use crate::outbound::{Http, OutboundSettings};
@@ -36,6 +37,16 @@ pub enum Kind {
     Calculator,
     CurrentDate,
     Webhook,
+    /// Read File.
+    File,
+    SplitText,
+    /// The one of before lfx 1.13, which keeps a separator at the start where it should at the end.
+    EarlySplitText,
+    CombineText,
+    TypeConverter,
+    SaveToFile,
+    StructuredOutput,
+    BatchRun,
     /// Fetches pages.
     Url,
     WebSearch,
@@ -70,6 +81,13 @@ impl Kind {
             Self::Calculator => "Calculator",
             Self::CurrentDate => "CurrentDate",
             Self::Webhook => "Webhook",
+            Self::File => "File",
+            Self::SplitText | Self::EarlySplitText => "SplitText",
+            Self::CombineText => "CombineText",
+            Self::TypeConverter => "TypeConverter",
+            Self::SaveToFile => "SaveToFile",
+            Self::StructuredOutput => "StructuredOutput",
+            Self::BatchRun => "BatchRun",
             Self::Url => "Url",
             Self::WebSearch => "WebSearch",
             Self::MessageHistory => "MessageHistory",
@@ -158,9 +176,19 @@ pub(crate) struct NodeCall {
     pub params: Params,
     /// Names of the outputs to compute: those on a connected edge, or all when none is connected.
     pub wanted: Arc<[String]>,
+    /// What the node's document calls the methods of its outputs: one name may stand for several.
+    pub methods: Arc<[(String, String)]>,
     pub near_chat: NearChat,
     /// Of an agent: calls of the nodes in tool mode that are connected to it.
     pub tools: Vec<Self>,
+}
+
+impl NodeCall {
+    /// How an output is to be made, where the document says so.
+    pub(crate) fn method(&self, output: &str) -> Option<&str> {
+        let found = self.methods.iter().find(|(name, _)| name == output);
+        found.map(|(_, method)| method.as_str())
+    }
 }
 
 /// What a node produced.
@@ -229,6 +257,7 @@ pub(crate) struct RunContext {
     pub environment: Environment,
     pub clock: Clock,
     pub model: Arc<ModelSettings>,
+    pub files: Arc<dyn Files>,
     pub outbound: Arc<OutboundSettings>,
     /// `None`: this run is not part of a conversation.
     pub memory: Option<Arc<dyn Memory>>,
@@ -290,6 +319,13 @@ mod tests {
             Kind::Calculator,
             Kind::CurrentDate,
             Kind::Webhook,
+            Kind::File,
+            Kind::SplitText,
+            Kind::CombineText,
+            Kind::TypeConverter,
+            Kind::SaveToFile,
+            Kind::StructuredOutput,
+            Kind::BatchRun,
             Kind::Url,
             Kind::WebSearch,
             Kind::MessageHistory,

@@ -62,6 +62,7 @@ pub async fn execute(
             environment: Arc::clone(&services.environment),
             clock: Arc::clone(&services.clock),
             model: Arc::clone(&services.model),
+            files: Arc::clone(&services.files),
             outbound: Arc::clone(&services.outbound),
             memory: services.memory.clone(),
             voices: Arc::default(),

@@ -67,6 +67,7 @@ fn run(
         environment: Arc::new(|_: &str| None),
         clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),
         model: Arc::new(ModelSettings::default()),
+        files: crate::files::none(),
         outbound: Arc::new(OutboundSettings::default()),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -14,6 +14,7 @@ mod components;
 mod document;
 mod edge;
 mod execute;
+mod files;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -47,6 +48,7 @@ mod variables;
 pub use compile::compile;
 pub use component::{Kind, NodeError, NodeOutput, Usage};
 pub use execute::execute;
+pub use files::{FileError, Files, MAX_FILE_BYTES, NoFiles, none as no_files, segments as path_segments};
 pub use hosted::Hosted;
 pub use memory::{InMemory, Memory, MemoryError, Recall, Remembered};
 pub use model::{CallLimits, ModelSettings};

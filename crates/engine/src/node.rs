@@ -58,6 +58,8 @@ pub(crate) struct Node {
     pub(crate) kind: Result<Kind, String>,
     pub(crate) fields: BTreeMap<String, Field>,
     pub(crate) outputs: Vec<Output>,
+    /// See [`crate::component::NodeCall::methods`].
+    pub(crate) methods: Arc<[(String, String)]>,
     /// The name of the picture that Langflow draws it with.
     pub(crate) icon: Option<String>,
     pub(crate) is_input: bool,
@@ -84,6 +86,7 @@ impl Node {
         let is_one_of = |wanted: [&str; 3]| names.iter().any(|name| wanted.contains(&name.as_str()));
         let is_input = flag(&raw.body, "is_input") || is_one_of(["ChatInput", "Webhook", "TextInput"]);
         let is_output = flag(&raw.body, "is_output") || is_one_of(["ChatOutput", "DataOutput", "TextOutput"]);
+        let methods = methods(&raw.body);
         let mut outputs = parse_outputs(&raw.body);
         if let (true, Ok(kind)) = (outputs.is_empty(), &kind) {
             let native = |name: &&str| Output {
@@ -117,6 +120,7 @@ impl Node {
             pointer: raw.pointer,
             kind,
             outputs,
+            methods,
             icon,
             is_input,
             is_output,
@@ -218,6 +222,16 @@ fn parse_outputs(body: &Object) -> Vec<Output> {
     outputs.iter().take(MAX_OUTPUTS).filter_map(parse).collect()
 }
 
+fn methods(body: &Object) -> Arc<[(String, String)]> {
+    let outputs = body.get("outputs").and_then(Json::as_array);
+    let parse = |output: &Json| {
+        let text = |key: &str| output.get(key).and_then(Json::as_str).map(str::to_owned);
+        Some((text("name")?, text("method")?))
+    };
+    let outputs = outputs.into_iter().flatten().take(MAX_OUTPUTS);
+    outputs.filter_map(parse).collect()
+}
+
 /// The component a node is, or why this engine must not stand in for it.
 fn identify(raw: &RawNode, display_name: &str) -> Result<Kind, String> {
     let metadata = raw.body.get("metadata").and_then(Json::as_object);
@@ -270,6 +284,13 @@ fn by_registry_name(name: &str) -> Option<Kind> {
         "CalculatorComponent" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
         "Webhook" => Kind::Webhook,
+        "File" => Kind::File,
+        "SplitText" => Kind::SplitText,
+        "CombineText" => Kind::CombineText,
+        "TypeConverterComponent" => Kind::TypeConverter,
+        "SaveToFile" => Kind::SaveToFile,
+        "StructuredOutput" => Kind::StructuredOutput,
+        "BatchRunComponent" => Kind::BatchRun,
         "Memory" => Kind::MessageHistory,
         "MemoryBase" => Kind::MemoryBase,
         _ => return None,
@@ -292,6 +313,13 @@ fn by_module_path(path: &str) -> Option<Kind> {
         "CalculatorComponent" => Kind::Calculator,
         "CurrentDateComponent" => Kind::CurrentDate,
         "WebhookComponent" => Kind::Webhook,
+        "FileComponent" => Kind::File,
+        "SplitTextComponent" => Kind::SplitText,
+        "CombineTextComponent" => Kind::CombineText,
+        "TypeConverterComponent" => Kind::TypeConverter,
+        "SaveToFileComponent" => Kind::SaveToFile,
+        "StructuredOutputComponent" => Kind::StructuredOutput,
+        "BatchRunComponent" => Kind::BatchRun,
         "MemoryComponent" => Kind::MessageHistory,
         "MemoryBaseComponent" => Kind::MemoryBase,
         _ => return None,
@@ -311,6 +339,13 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::Calculator => &["result"],
         Kind::CurrentDate => &["current_date"],
         Kind::Webhook => &["output_data"],
+        Kind::File => &["message", "path", "dataframe", "json"],
+        Kind::SplitText | Kind::EarlySplitText => &["dataframe"],
+        Kind::CombineText => &["combined_text"],
+        Kind::TypeConverter => &["message_output", "data_output", "dataframe_output"],
+        Kind::SaveToFile => &["message"],
+        Kind::StructuredOutput => &["structured_output", "dataframe_output"],
+        Kind::BatchRun => &["batch_results"],
         Kind::Url => &["page_results", "raw_results"],
         Kind::WebSearch => &["results"],
         Kind::MessageHistory => components::message_history::outputs(),

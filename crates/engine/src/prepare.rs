@@ -147,6 +147,7 @@ impl Prepared {
             kind: *kind,
             params,
             wanted: Arc::clone(&plan.wanted[node]),
+            methods: Arc::clone(&found.methods),
             near_chat: found.near_chat,
             tools,
         })

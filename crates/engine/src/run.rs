@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::component::{NodeError, NodeOutput, Usage};
+use crate::files::{self, Files};
 use crate::memory::Memory;
 use crate::model::ModelSettings;
 use crate::outbound::{Http, OutboundSettings};
@@ -30,6 +31,8 @@ pub struct Services {
     pub clock: Clock,
     /// The operator's: a run's variables do not change it.
     pub model: Arc<ModelSettings>,
+    /// What the run's nodes may read and write.
+    pub files: Arc<dyn Files>,
     /// The operator's as well.
     pub outbound: Arc<OutboundSettings>,
     /// Of the conversation that a run is part of; `None` if it is part of none.
@@ -46,6 +49,7 @@ pub enum ServicesError {
 }
 
 impl Services {
+    /// Without files: a caller that has some puts them in. Pooling clients and the environment of this process, whose `FLOWFLEET_MODEL_*` settings are read now and never
     /// Pooling clients and the environment of this process, whose `FLOWFLEET_MODEL_*` and fetching settings are read now and never
     /// again.
     pub fn from_env() -> Result<Self, ServicesError> {
@@ -54,6 +58,7 @@ impl Services {
             environment: Arc::new(|name: &str| std::env::var(name).ok()),
             clock: Arc::new(jiff::Timestamp::now),
             model: Arc::new(ModelSettings::from_env()?),
+            files: files::none(),
             outbound: Arc::new(OutboundSettings::from_env()?),
             memory: None,
         })

@@ -78,6 +78,7 @@ fn services(base_url: Option<String>) -> anyhow::Result<Services> {
         }),
         clock: Arc::new(jiff::Timestamp::now),
         model: Arc::new(ModelSettings::from_env()?),
+        files: flowfleet_engine::no_files(),
         outbound: Arc::default(),
     })
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Context, read_file, read_json};
 use crate::failure::{Code, Failure, Result};
+use crate::local_files::LocalFiles;
 use crate::term::{Paint, Term};
 use crate::text::{self, parse_pair};
 
@@ -29,6 +30,7 @@ Examples:
   flowfleet run ask.json --input hi --json | jq .usage
   flowfleet python install && flowfleet run --python own-components.json --input hi
 
+Files that nodes name are looked for in the flow's folder.
 Models are found as Langflow finds them: OPENAI_API_KEY and OPENAI_BASE_URL in the environment, or --var. Without one,
 `flowfleet mock-model` stands in. Nodes and streamed text go to stderr, the output to stdout.";
 
@@ -105,6 +107,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
         .then(|| Arc::new(InMemory::default()) as Arc<dyn Memory>);
     let services = Services {
         memory,
+        files: LocalFiles::beside(&args.flow),
         ..Services::from_env().map_err(|error| Failure::usage(error.to_string()))?
     };
     let outcome = {

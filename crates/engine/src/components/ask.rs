@@ -40,6 +40,7 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext, ask: Ask) -> Result<
         endpoint: ask.endpoint,
         model: ask.model,
         options: ask.options,
+        stream: true,
     };
     let reply = chat(ctx, &question, &ask.settings).await?;
     let mut message = from_node(call, Message::of(reply.text), Some(&question.model));
@@ -87,6 +88,13 @@ fn messages(call: &NodeCall, model: &str) -> Result<Vec<Json>, NodeError> {
         messages.push(json!({"role": role, "content": input.text}));
     }
     Ok(messages)
+}
+
+/// A system message if there is one, and the user's if there is one.
+pub(super) fn conversation(model: &str, system: &str, input: &str) -> Vec<Json> {
+    let system = (!system.is_empty()).then(|| json!({"content": system, "role": system_role(model)}));
+    let input = (!input.is_empty()).then(|| json!({"content": input, "role": "user"}));
+    system.into_iter().chain(input).collect()
 }
 
 /// The o series calls its system messages otherwise.

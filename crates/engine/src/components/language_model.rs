@@ -10,6 +10,45 @@ use crate::model::{Endpoint, api_key};
 pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
     ask::check_outputs(call)?;
     let selection = Selection::of(call)?;
+    let wanted = match (selection.reasoning, call.params.contains_key("temperature")) {
+        (true, _) => None,
+        (false, true) => params::number(call, "temperature"),
+        (false, false) => Some(0.1),
+    };
+    let mut selected = select(call, ctx, selection, wanted)?;
+    if let Some(limit) = params::integer(call, "max_tokens").filter(|limit| *limit >= 1) {
+        selected
+            .options
+            .insert("max_completion_tokens".to_owned(), limit.into());
+    }
+    let ask = Ask {
+        endpoint: selected.endpoint,
+        model: selected.model,
+        options: selected.options,
+        settings: ctx.model.limits,
+    };
+    ask::run(call, ctx, ask).await
+}
+
+/// A model that can be asked.
+#[derive(Debug)]
+pub(super) struct Selected {
+    pub(super) model: String,
+    pub(super) endpoint: Endpoint,
+    pub(super) options: Map<String, Json>,
+}
+
+/// The model of a node that says nothing else of it.
+pub(super) fn selected(call: &NodeCall, ctx: &NodeContext) -> Result<Selected, NodeError> {
+    select(call, ctx, Selection::of(call)?, None)
+}
+
+fn select(
+    call: &NodeCall,
+    ctx: &NodeContext,
+    selection: Selection,
+    temperature: Option<f64>,
+) -> Result<Selected, NodeError> {
     if !selection.provider.eq_ignore_ascii_case("OpenAI") {
         return Err(ask::provider_unsupported(call, &selection.provider));
     }
@@ -18,25 +57,15 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         params::optional_text(call, "api_key")?.as_deref(),
         "OPENAI_API_KEY",
     )?;
-    let wanted = match (selection.reasoning, call.params.contains_key("temperature")) {
-        (true, _) => None,
-        (false, true) => params::number(call, "temperature"),
-        (false, false) => Some(0.1),
-    };
     let mut options = Map::new();
-    if let Some(temperature) = ask::temperature(&selection.model, wanted) {
+    if let Some(temperature) = ask::temperature(&selection.model, temperature) {
         options.insert("temperature".to_owned(), temperature.into());
     }
-    if let Some(limit) = params::integer(call, "max_tokens").filter(|limit| *limit >= 1) {
-        options.insert("max_completion_tokens".to_owned(), limit.into());
-    }
-    let ask = Ask {
+    Ok(Selected {
         endpoint: Endpoint::of(ctx, None, key)?,
         model: selection.model,
         options,
-        settings: ctx.model.limits,
-    };
-    ask::run(call, ctx, ask).await
+    })
 }
 
 /// The chosen model: from the model field, with the name and provider fields over it.

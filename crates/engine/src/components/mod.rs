@@ -6,13 +6,16 @@
 
 mod agent;
 mod ask;
+mod batch_run;
 mod calculator;
 mod chat_input;
 mod chat_output;
+mod combine_text;
 mod conditional_router;
 mod conversation;
 mod convert;
 mod current_date;
+mod dumps;
 mod language_model;
 pub(crate) mod memory_base;
 pub(crate) mod message_history;
@@ -22,23 +25,39 @@ mod parser;
 pub(crate) mod pattern;
 mod printed;
 mod prompt;
+mod read_file;
+mod save_file;
+mod split_text;
+mod structured_output;
 mod table;
 mod text_input;
 mod text_output;
 mod tool;
+mod type_converter;
 mod url;
 mod web_search;
 mod webhook;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput};
+use crate::node::Field;
 use crate::plan::NodeInfo;
 use crate::value::{Message, Value};
 
 pub(crate) use tool::{TOOLSET, is_tool, names as tools_of};
+
+/// Why a node of this kind, with these fields, needs the Python engine.
+pub(crate) fn needs_python(kind: Kind, fields: &BTreeMap<String, Field>) -> Option<String> {
+    match kind {
+        Kind::File => read_file::needs_python(fields),
+        Kind::SaveToFile => save_file::needs_python(fields),
+        _ => None,
+    }
+}
 
 /// Runs one node once.
 pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
@@ -61,6 +80,13 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::Calculator => calculator::run(call),
         Kind::CurrentDate => current_date::run(call, ctx),
         Kind::Webhook => webhook::run(call),
+        Kind::File => Box::pin(read_file::run(call, ctx)).await,
+        Kind::SplitText | Kind::EarlySplitText => split_text::run(call),
+        Kind::CombineText => combine_text::run(call),
+        Kind::TypeConverter => type_converter::run(call),
+        Kind::SaveToFile => Box::pin(save_file::run(call, ctx)).await,
+        Kind::StructuredOutput => Box::pin(structured_output::run(call, ctx)).await,
+        Kind::BatchRun => Box::pin(batch_run::run(call, ctx)).await,
         Kind::Url => url::run(call, ctx).await,
         Kind::WebSearch => web_search::run(call, ctx).await,
         Kind::MessageHistory => message_history::run(call, ctx).await,
@@ -131,9 +157,11 @@ pub(crate) mod testing {
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};
 
+    use futures::future::BoxFuture;
     use tokio_util::sync::CancellationToken;
 
     use crate::component::{Kind, NearChat, NodeCall, NodeContext, Param, Params, RunContext};
+    use crate::files::{FileError, Files};
     use crate::memory::Memory;
     use crate::outbound::Http;
     use crate::plan::NodeInfo;
@@ -161,6 +189,7 @@ pub(crate) mod testing {
                     .collect(),
             )),
             wanted: Arc::default(),
+            methods: Arc::default(),
             near_chat: NearChat::default(),
             tools: Vec::new(),
         }
@@ -207,6 +236,7 @@ pub(crate) mod testing {
             environment: Arc::new(|_| None),
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
             model: Arc::default(),
+            files: crate::files::none(),
             outbound: Arc::default(),
             memory,
             voices: Arc::default(),
@@ -222,6 +252,47 @@ pub(crate) mod testing {
             node: info("Node"),
         };
         (ctx, tokens)
+    }
+
+    /// Files in memory.
+    #[derive(Debug, Default)]
+    pub(crate) struct Stored(pub(crate) Mutex<BTreeMap<String, bytes::Bytes>>);
+
+    impl Stored {
+        pub(crate) fn with(files: &[(&str, &[u8])]) -> Arc<Self> {
+            let files = files
+                .iter()
+                .map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec().into()));
+            Arc::new(Self(Mutex::new(files.collect())))
+        }
+    }
+
+    impl Files for Stored {
+        fn read<'f>(&'f self, path: &'f str, limit: usize) -> BoxFuture<'f, Result<bytes::Bytes, FileError>> {
+            let found = self.0.lock().unwrap().get(path).cloned();
+            let read = match found {
+                Some(bytes) if bytes.len() > limit => Err(FileError::TooLarge(limit)),
+                Some(bytes) => Ok(bytes),
+                None => Err(FileError::Missing),
+            };
+            Box::pin(std::future::ready(read))
+        }
+
+        fn write<'f>(
+            &'f self,
+            path: &'f str,
+            bytes: bytes::Bytes,
+        ) -> BoxFuture<'f, Result<String, FileError>> {
+            self.0.lock().unwrap().insert(path.to_owned(), bytes);
+            Box::pin(std::future::ready(Ok(format!("memory/{path}"))))
+        }
+    }
+
+    /// A context with these files.
+    pub(crate) fn with_files(files: &Arc<Stored>) -> NodeContext {
+        let (mut ctx, _) = context(&[]);
+        Arc::make_mut(&mut ctx.run).files = Arc::<Stored>::clone(files);
+        ctx
     }
 
     /// The text of an output.

@@ -11,7 +11,7 @@ use crate::template::{self, MAX_RENDERED_BYTES};
 const MAX_CELLS: usize = 4_000_000;
 
 /// What a missing number prints as.
-const GAP: &str = "nan";
+pub(super) const GAP: &str = "nan";
 
 /// Column names in order of appearance, and the cells by row.
 #[derive(Debug)]
@@ -42,6 +42,30 @@ impl Frame {
             }
         }
         Ok(Self { columns, rows })
+    }
+
+    pub(super) fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The cells with the types of their columns.
+    pub(super) fn typed_rows(&self) -> impl Iterator<Item = Vec<(&str, &Json)>> {
+        let names = || self.columns.iter().map(String::as_str);
+        self.rows.iter().map(move |cells| names().zip(cells).collect())
+    }
+
+    /// The rows to make another table of: with the types of their columns, and with gaps that stay gaps.
+    pub(super) fn kept(&self) -> impl Iterator<Item = Map<String, Json>> {
+        let numeric = |index: usize| self.rows.iter().any(|cells| cells[index].is_number());
+        let numeric: Vec<bool> = (0..self.columns.len()).map(numeric).collect();
+        self.rows.iter().map(move |cells| {
+            let cell = |(index, cell): (usize, &Json)| match cell.as_str() {
+                Some(GAP) if numeric[index] => Json::Null,
+                _ => cell.clone(),
+            };
+            let cells = cells.iter().enumerate().map(cell);
+            self.columns.iter().cloned().zip(cells).collect()
+        })
     }
 
     /// The rows as a template sees them: where every column is numbers and one has fractions, all are fractions.

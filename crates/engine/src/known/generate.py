@@ -43,6 +43,13 @@ KINDS = {
     "CalculatorComponent": "Calculator",
     "CurrentDateComponent": "CurrentDate",
     "WebhookComponent": "Webhook",
+    "FileComponent": "File",
+    "SplitTextComponent": "SplitText",
+    "CombineTextComponent": "CombineText",
+    "TypeConverterComponent": "TypeConverter",
+    "SaveToFileComponent": "SaveToFile",
+    "StructuredOutputComponent": "StructuredOutput",
+    "BatchRunComponent": "BatchRun",
     "URLComponent": "Url",
     "WebSearchComponent": "WebSearch",
     "MemoryComponent": "MessageHistory",
@@ -56,6 +63,9 @@ VARIANTS = {
     # A table that is the only input is not cleaned.
     "8c87e536cca4": "EarlyChatOutput",
     "84009527d08c": "EarlyChatOutput",
+    # "End" keeps the separator at the start.
+    "859adebdf672": "EarlySplitText",
+    "29ae597d2d86": "EarlySplitText",
 }
 
 # First release that is looked at: Langflow 1.8.
@@ -80,6 +90,15 @@ LEFT_OUT = {
     "e3c6d36a2020": "the time stands in the instructions, long conversations fail",
     "d7994f67e4fa": "the time stands in the instructions, long conversations fail",
     "52a387b4d967": "the time stands in the instructions, long conversations fail",
+    # Batch Run of lfx 0.3: the model's class comes from what the editor stored, and without it the run fails.
+    "8b1ec3b03475": "fails without the model's metadata",
+    # Write File before lfx 1.10.2: names with folders are written too.
+    "6d0e4842271e": "writes into folders",
+    "075c3772b3de": "writes into folders",
+    "837120b2e497": "writes into folders",
+    # Another Split Text, of long ago: takes lists, gives a list.
+    "8bf0c56a5e7e": "another component",
+    "9e0311c09f2f": "another component",
     # Message History before lfx 1.10: with an order of "Descending" it gives the oldest messages, not the newest.
     "efd064ef48ff": "the oldest messages, not the newest, in descending order",
     "7608453efb4e": "the oldest messages, not the newest, in descending order",
@@ -96,6 +115,13 @@ LEFT_OUT = {
 # - Prompt 17f7347639ab, 5b3e6730923e: only logging, and whether a field that no template names is shown.
 # - LanguageModel: only what the editor shows, defaults of other providers, and the override fields, which the exports
 #   of older versions do not have.
+# - FileComponent, all before 196bbc1a65f8: no field Text Encoding (as if it were empty), how documents are converted,
+#   cancelled and fetched from other storages (all of that is refused here). Which encoding a file had, as a column and as
+#   metadata, comes from the library beside the component since lfx 1.12; it is always there.
+# - StructuredOutputComponent 058ca1f51e9f, 6df6b4102fcf: how calls are traced and remedied. An answer of another shape is
+#   corrected here in other words.
+# - SaveToFileComponent 22345a32005b, e919fa367ee8, 372172f6939b, c6c0bbb3a1f0, 06768dd5465c: other storages and folders of users.
+# - TypeConverterComponent be7797f8df1c, 6ce26e994c2d: fail on a plain dictionary, which no edge carries.
 # - Message History: whose messages are read. Those of other flows and owners are out of reach here anyway.
 # - Memory Base: where the vectors lie. There are none here: all versions fail before they look.
 # - OpenAiModel: how the key is unwrapped, the words of errors, usage of streamed answers, and the guards on custom

@@ -39,6 +39,14 @@ fn kind_named(name: &str) -> Option<Kind> {
         "Calculator" => Kind::Calculator,
         "CurrentDate" => Kind::CurrentDate,
         "Webhook" => Kind::Webhook,
+        "File" => Kind::File,
+        "SplitText" => Kind::SplitText,
+        "EarlySplitText" => Kind::EarlySplitText,
+        "CombineText" => Kind::CombineText,
+        "TypeConverter" => Kind::TypeConverter,
+        "SaveToFile" => Kind::SaveToFile,
+        "StructuredOutput" => Kind::StructuredOutput,
+        "BatchRun" => Kind::BatchRun,
         "Url" => Kind::Url,
         "WebSearch" => Kind::WebSearch,
         "MessageHistory" => Kind::MessageHistory,
@@ -91,6 +99,7 @@ mod tests {
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
         assert_eq!(kinds.len(), 19, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 25, "a kind without any code: {kinds:?}");
     }
 
     #[test]

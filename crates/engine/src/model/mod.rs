@@ -33,6 +33,8 @@ pub(crate) struct Chat {
     pub messages: Vec<Json>,
     /// Everything else of the request's body: temperature, limits, response format.
     pub options: Map<String, Json>,
+    /// Whether the answer is wanted piece by piece.
+    pub stream: bool,
 }
 
 /// The whole answer.
@@ -73,7 +75,7 @@ pub(crate) async fn chat(ctx: &NodeContext, chat: &Chat, settings: &CallLimits) 
 }
 
 async fn ask(ctx: &NodeContext, chat: &Chat, settings: &CallLimits) -> Result<Reply, NodeError> {
-    let mut dialect = wire::Dialect::default();
+    let mut dialect = wire::Dialect::of(chat);
     // One key for all tries of one call, so that a gateway that knows it does not charge twice.
     let idempotency = uuid::Uuid::now_v7().to_string();
     let mut tries = 0;
@@ -175,7 +177,7 @@ async fn exchange(
     } else {
         let bytes = stream::read_all(response, settings.idle, stream::MAX_RESPONSE_BYTES).await?;
         let reply = wire::whole(&bytes)?;
-        if !reply.text.is_empty() {
+        if chat.stream && !reply.text.is_empty() {
             ctx.token(&reply.text);
         }
         Ok(reply)
@@ -183,4 +185,4 @@ async fn exchange(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

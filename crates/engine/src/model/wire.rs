@@ -28,6 +28,13 @@ impl Default for Dialect {
 }
 
 impl Dialect {
+    pub(super) fn of(chat: &Chat) -> Self {
+        Self {
+            stream: chat.stream,
+            ..Self::default()
+        }
+    }
+
     /// Without the parameter a server refused; none if it is not one we can do without, or is already left out.
     pub(super) fn without(self, parameter: &str) -> Option<Self> {
         let simpler = match parameter {

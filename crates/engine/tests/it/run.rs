@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use flowfleet_engine::{
-    CompileLimits, Http, Memory, ModelSettings, NodeOutput, Outcome, Plan, Progress, Request, RunError,
-    Services, compile, execute,
+    CompileLimits, Files, Http, Memory, ModelSettings, NodeOutput, Outcome, Plan, Progress, Request,
+    RunError, Services, compile, execute, no_files,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,7 @@ pub(crate) struct Runner {
     pub(crate) cancel: CancellationToken,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) model_settings: ModelSettings,
+    pub(crate) files: Arc<dyn Files>,
     pub(crate) memory: Option<Arc<dyn Memory>>,
     pub(crate) run_id: String,
     http: Http,
@@ -58,6 +59,7 @@ impl Runner {
             cancel: CancellationToken::new(),
             environment: BTreeMap::new(),
             model_settings: ModelSettings::default(),
+            files: no_files(),
             memory: None,
             run_id: "run-1".to_owned(),
             http: Http::new().unwrap(),
@@ -91,6 +93,7 @@ impl Runner {
             environment: Arc::new(move |name: &str| environment.get(name).cloned()),
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
             model: Arc::new(self.model_settings.clone()),
+            files: Arc::clone(&self.files),
             outbound: Arc::default(),
         };
         let on_progress = Arc::new(move |progress: Progress| {

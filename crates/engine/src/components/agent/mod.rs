@@ -40,6 +40,7 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         messages: messages(call, ctx, &model).await?,
         model,
         options,
+        stream: true,
     };
     let is_heard = call.near_chat.output && ctx.run.memory.is_some();
     let draft = match is_heard && tools.iter().any(Tool::listens) {

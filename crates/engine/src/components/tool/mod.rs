@@ -8,6 +8,7 @@ mod offers;
 use serde_json::{Map, Value as Json, json};
 
 use super::printed::printed;
+use super::read_file;
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, Param};
 use crate::template::{python_json, python_repr};
 use crate::value::Value;
@@ -16,6 +17,14 @@ use offers::{Offer, offers};
 
 /// The output of a node in tool mode.
 pub(crate) const TOOLSET: &str = "component_as_tool";
+
+/// What the model is told of a node: for some, what the node holds is part of it.
+fn described(call: &NodeCall, offer: &Offer) -> String {
+    match call.kind {
+        Kind::File => read_file::description(call),
+        _ => offer.description.to_owned(),
+    }
+}
 
 /// Whether nodes of this kind can be tools natively.
 pub(crate) fn is_tool(kind: Kind) -> bool {
@@ -45,7 +54,7 @@ impl Tool {
     pub(super) fn of(call: &NodeCall) -> Vec<Self> {
         let tool = |offer: &'static Offer| Self {
             name: offer.name.to_owned(),
-            description: offer.description.to_owned(),
+            description: described(call, offer),
             offer,
             call: call.clone(),
         };
@@ -173,6 +182,9 @@ impl Tool {
             )));
         }
         call.wanted = vec![self.offer.output.to_owned()].into();
+        if call.kind == Kind::File {
+            return Ok(read_file::tool(&call, ctx).await);
+        }
         let mut output = Box::pin(super::run(&call, ctx))
             .await
             .map_err(|NodeError { message, .. }| Complaint(message))?;

@@ -129,7 +129,15 @@ pub(super) fn offers(kind: Kind) -> &'static [Offer] {
         ],
         output: web_search::OUTPUT,
     }];
+    static FILE: [Offer; 1] = [Offer {
+        name: "load_files_message",
+        // Says which files there are, and comes from the node.
+        description: "",
+        arguments: &[],
+        output: "message",
+    }];
     match kind {
+        Kind::File => &FILE,
         Kind::Calculator => &CALCULATOR,
         Kind::CurrentDate => &CURRENT_DATE,
         Kind::MemoryBase => &MEMORY_BASE,

@@ -16,8 +16,9 @@ use super::*;
 use crate::components::testing::context;
 
 /// A server that answers its n-th request with the n-th bytes, the last ones from then on.
-struct Scripted {
-    base: String,
+#[derive(Debug)]
+pub(crate) struct Scripted {
+    pub(crate) base: String,
     bodies: Arc<Mutex<Vec<Json>>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -28,8 +29,8 @@ impl Drop for Scripted {
     }
 }
 
-#[derive(Clone)]
-enum Answer {
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
     /// Sends this and closes.
     Close(String),
     /// Sends this and stays silent.
@@ -37,7 +38,7 @@ enum Answer {
 }
 
 impl Scripted {
-    async fn start(answers: Vec<Answer>) -> Self {
+    pub(crate) async fn start(answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/v1", listener.local_addr().unwrap());
         let bodies = Arc::new(Mutex::new(Vec::new()));
@@ -65,7 +66,7 @@ impl Scripted {
         Self { base, bodies, task }
     }
 
-    fn bodies(&self) -> Vec<Json> {
+    pub(crate) fn bodies(&self) -> Vec<Json> {
         self.bodies.lock().unwrap().clone()
     }
 }
@@ -89,7 +90,7 @@ fn events(text: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{text}")
 }
 
-fn response(status: u16, headers: &str, body: &str) -> Answer {
+pub(crate) fn response(status: u16, headers: &str, body: &str) -> Answer {
     let length = body.len();
     Answer::Close(format!(
         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
@@ -119,6 +120,7 @@ fn question(ctx: &NodeContext, base: &str) -> Chat {
     Chat {
         endpoint: Endpoint::of(ctx, Some(base), "sk-very-secret".to_owned()).unwrap(),
         model: "m".to_owned(),
+        stream: true,
         messages: vec![json!({"role": "user", "content": "hi"})],
         options: Map::from_iter([
             ("temperature".to_owned(), json!(0.1)),
