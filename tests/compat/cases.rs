@@ -27,6 +27,13 @@ fn folder() -> PathBuf {
     wheels.join("langflow_base-1.13.0/langflow/initial_setup/starter_projects")
 }
 
+/// What flows read.
+pub(crate) const FILES: [(&str, &str); 1] = [(
+    "report.txt",
+    "Revenue 12,400 million.\n\nThe café did well; \u{201c}very\u{201d} well.\n\n\n\n{\"objects\": [{\"EBITDA\": \"3,100\", \
+     \"NET_INCOME\": \"1\", \"GROSS_PROFIT\": \"\", \"REVENUE\": \"12,400\", \"EBIT\": \"2\", \"NET_MARGIN\": \"\", \"COMPANY\": \"Café\"}]}",
+)];
+
 /// The starter flows, their models chosen, in order of their names. Tools are called with pages of `pages`.
 pub(crate) fn starters(pages: SocketAddr) -> Vec<Case> {
     let mut cases: Vec<Case> = std::fs::read_dir(folder())
@@ -37,6 +44,7 @@ pub(crate) fn starters(pages: SocketAddr) -> Vec<Case> {
             let text = std::fs::read_to_string(&path).unwrap();
             let mut flow: Json = serde_json::from_str(&text).unwrap();
             choose_models(&mut flow);
+            choose_files(&mut flow);
             Case {
                 name: path.file_stem().unwrap().to_string_lossy().into_owned(),
                 input: question(&flow, pages),
@@ -62,9 +70,41 @@ fn choose_models(flow: &mut Json) {
     }
 }
 
+/// Nor is there a file.
+fn choose_files(flow: &mut Json) {
+    for node in flow["data"]["nodes"].as_array_mut().into_iter().flatten() {
+        if node["data"]["type"] == "File" {
+            node["data"]["node"]["template"]["path"]["file_path"] = json!([FILES[0].0]);
+        }
+    }
+}
+
+/// An object as the flow's schema wants it.
+fn sample(flow: &Json) -> Json {
+    let mut sample = json!({});
+    let schemas = nodes(flow).filter_map(|node| {
+        let rows = node["data"]["node"]["template"]["output_schema"]["value"].as_array();
+        rows.filter(|rows| !rows.is_empty())
+    });
+    for row in schemas.flatten() {
+        let value = match row["type"].as_str() {
+            Some("bool") => json!(true),
+            Some("int" | "float") => json!(7),
+            _ => json!("some text"),
+        };
+        let many = row["multiple"] == json!(true) || row["multiple"] == json!("True");
+        sample[row["name"].as_str().unwrap()] = if many { json!([value]) } else { value };
+    }
+    sample
+}
+
 /// Something to say, with a call of each tool that the flow has: well, badly, and in vain.
 fn question(flow: &Json, pages: SocketAddr) -> String {
-    let mut question = "What is new, and what does it cost?".to_owned();
+    let objects = json!({"objects": [sample(flow), sample(flow)]});
+    let mut question = match sample(flow).as_object().is_some_and(|sample| !sample.is_empty()) {
+        true => format!("{objects} What is new?"),
+        false => "What is new, and what does it cost?".to_owned(),
+    };
     let is_tool = |node: &&Json| node["data"]["node"]["tool_mode"] == json!(true);
     for node in nodes(flow).filter(is_tool) {
         let calls: Vec<(&str, Json)> = match node["data"]["type"].as_str().unwrap_or_default() {

@@ -31,15 +31,19 @@ fn starters_do_the_same() {
         .build()
         .unwrap();
     let pages = servers.block_on(pages::serve());
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in cases::FILES {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
     let cases = cases::starters(pages);
     let asked: Vec<Handle> = cases.iter().map(|_| servers.block_on(model())).collect();
-    let theirs = reference::run(&cases, &asked, pages);
+    let theirs = reference::run(&cases, &asked, pages, folder.path());
     let ran: Vec<_> = cases
         .iter()
         .zip(&theirs)
         .map(|(case, theirs)| {
             let model = servers.block_on(model());
-            let ours = ours::run(case, &model, pages);
+            let ours = ours::run(case, &model, pages, folder.path());
             table::Row::of(case, &ours, theirs)
         })
         .collect();
@@ -51,5 +55,5 @@ fn starters_do_the_same() {
         .collect();
     assert!(different.is_empty(), "these differ: {different:?}");
     let native = ran.iter().filter(|row| row.is_native()).count();
-    assert!(native >= 14, "only {native} of {} run natively", ran.len());
+    assert!(native >= 20, "only {native} of {} run natively", ran.len());
 }

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use flowfleet_engine::{
-    CompileLimits, EngineKind, Http, ModelSettings, OutboundSettings, Plan, Request, Services, compile,
-    execute,
+    CompileLimits, EngineKind, FileError, Files, Http, ModelSettings, OutboundSettings, Plan, Request,
+    Services, compile, execute,
 };
 use flowfleet_mock_model::Handle;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use serde_json::{Value as Json, json};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +30,7 @@ pub(crate) enum Ours {
     NotNative(String),
 }
 
-pub(crate) fn run(case: &Case, model: &Handle, pages: SocketAddr) -> Ours {
+pub(crate) fn run(case: &Case, model: &Handle, pages: SocketAddr, folder: &Path) -> Ours {
     let plan = match compile(case.flow.to_string().as_bytes(), &CompileLimits::default()) {
         Ok(plan) if plan.engine() == EngineKind::Native => Arc::new(plan),
         Ok(plan) => {
@@ -43,7 +47,7 @@ pub(crate) fn run(case: &Case, model: &Handle, pages: SocketAddr) -> Ours {
         .enable_all()
         .build()
         .unwrap();
-    let services = services(model, pages);
+    let services = services(model, pages, folder);
     let ended = runtime.block_on(once(&plan, case, &services));
     let asked = model.bodies();
     let before = cpu_ns();
@@ -70,7 +74,7 @@ async fn once(plan: &Arc<Plan>, case: &Case, services: &Services) -> Result<Json
         .map_err(|error| error.to_string())
 }
 
-fn services(model: &Handle, pages: SocketAddr) -> Services {
+fn services(model: &Handle, pages: SocketAddr, folder: &Path) -> Services {
     let base = model.base_url();
     Services {
         http: Http::new().unwrap(),
@@ -87,6 +91,27 @@ fn services(model: &Handle, pages: SocketAddr) -> Services {
             news_search: format!("http://{pages}/rss"),
         }),
         memory: None,
+        files: Arc::new(Folder(folder.to_owned())),
+    }
+}
+
+/// The files beside the flows.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Files for Folder {
+    fn read<'f>(&'f self, path: &'f str, _: usize) -> BoxFuture<'f, Result<Bytes, FileError>> {
+        let read = std::fs::read(self.0.join(path)).map(Bytes::from);
+        async move { read.map_err(|_| FileError::Missing) }.boxed()
+    }
+
+    fn write<'f>(&'f self, path: &'f str, bytes: Bytes) -> BoxFuture<'f, Result<String, FileError>> {
+        let written = std::fs::write(self.0.join(path), &bytes);
+        async move {
+            let written = written.map_err(|error| FileError::Away(error.to_string()));
+            written.map(|()| path.to_owned())
+        }
+        .boxed()
     }
 }
 

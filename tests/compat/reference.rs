@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use flowfleet_mock_model::Handle;
@@ -34,7 +34,7 @@ fn python() -> PathBuf {
     }
 }
 
-pub(crate) fn run(cases: &[Case], models: &[Handle], pages: SocketAddr) -> Vec<Ended> {
+pub(crate) fn run(cases: &[Case], models: &[Handle], pages: SocketAddr, folder: &Path) -> Vec<Ended> {
     let question: Vec<Json> = cases
         .iter()
         .zip(models)
@@ -47,7 +47,9 @@ pub(crate) fn run(cases: &[Case], models: &[Handle], pages: SocketAddr) -> Vec<E
     let mut child = Command::new(python())
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/compat/reference.py"))
         .arg(format!("http://{pages}"))
+        .current_dir(folder)
         .env("LANGFLOW_SSRF_PROTECTION_ENABLED", "false")
+        .env("LANGFLOW_RESTRICT_LOCAL_FILE_ACCESS", "false")
         .env("LANGFLOW_USER_AGENT", "Langflow")
         .env("OPENAI_API_KEY", "sk-test")
         .env("DO_NOT_TRACK", "true")
@@ -61,7 +63,10 @@ pub(crate) fn run(cases: &[Case], models: &[Handle], pages: SocketAddr) -> Vec<E
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
     assert!(output.status.success(), "lfx: {}", output.status);
-    let answers: Vec<Json> = serde_json::from_slice(&output.stdout).unwrap();
+    // lfx tells files by their whole paths.
+    let within = format!("{}/", folder.display());
+    let answers = String::from_utf8(output.stdout).unwrap().replace(&within, "");
+    let answers: Vec<Json> = serde_json::from_str(&answers).unwrap();
     assert_eq!(answers.len(), cases.len());
     answers
         .into_iter()
@@ -71,7 +76,11 @@ pub(crate) fn run(cases: &[Case], models: &[Handle], pages: SocketAddr) -> Vec<E
                 Some(error) => Err(error.to_owned()),
                 None => Ok(answer["outputs"].take()),
             },
-            asked: model.bodies(),
+            asked: model
+                .bodies()
+                .into_iter()
+                .map(|body| serde_json::from_str(&body.to_string().replace(&within, "")).unwrap())
+                .collect(),
             cpu_ms: answer["cpu_ms"].as_f64().unwrap_or_default(),
         })
         .collect()

@@ -263,14 +263,14 @@ impl InPython<'_> {
         reports: &mut Reports,
         reporter: Reporter,
     ) -> Result<Outcome, flowfleet_engine::RunError> {
-        let conversation = conversation(inner, run, &plan.plan, request);
+        let services = services(inner, run, &plan.plan, request);
         let work = Work {
             plan: &plan.plan,
             document: self.document,
             request,
             run_id: &run.lease.run.to_string(),
             realm: run.tenant.as_str(),
-            services: conversation.as_ref().unwrap_or(&inner.deps.services),
+            services: &services,
         };
         // Dropping the execution cancels it.
         let flow = self.host.execute(work, reporter, CancellationToken::new());
@@ -292,7 +292,7 @@ async fn noted<T>(inner: &Inner, reports: &mut Reports, flow: impl Future<Output
     }
 }
 
-/// The services of a run that is part of a conversation. The others have the worker's own, and touch no memory.
+/// What a run may use: its tenant's files, and memory if it is part of a conversation.
 fn services(inner: &Inner, run: &ClaimedRun, plan: &Plan, request: &Request) -> Services {
     // Langflow's API always has a session: the flow's, if the caller names none.
     let named = run.session_id.is_some() || request.langflow_id.is_some();

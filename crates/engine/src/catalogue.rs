@@ -3,7 +3,6 @@
 //! The page is made from this and from the list of known code, so that it names every component there is.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use crate::component::Kind;
 use crate::components::tools_of;
@@ -75,8 +74,9 @@ fn entry(kind: Kind) -> Entry {
         Kind::Agent => Entry {
             title: "Agent",
             native: "OpenAI and servers that speak its API; tools side by side, current date and calculator, limits, \
-                     streaming, chat memory",
+                     streaming, chat memory, structured responses",
             differs: &[
+                "A structured response that does not fit its schema says so in other words.",
                 "Other providers, files in messages and tools that ask for approval need Python.",
                 "Tools are told to the model in the order of the flow's edges; Langflow's order is chance.",
             ],
@@ -87,6 +87,48 @@ fn entry(kind: Kind) -> Entry {
             "Python's expressions of numbers, with the same errors",
         ),
         Kind::CurrentDate => same("Current Date", "all time zones"),
+        Kind::File => Entry {
+            title: "Read File",
+            native: "text, Markdown, CSV, JSON, HTML and code, as message, path, table or JSON",
+            differs: &[
+                "YAML, XML, PDF, Word and other documents, and files in S3 or Google Drive, need Python.",
+                "An encoding other than UTF-8, UTF-16 or ASCII has to be named; Langflow guesses.",
+                "`file_path` is the path as the flow names it, and files stay after they have been read.",
+            ],
+        },
+        Kind::SaveToFile => Entry {
+            title: "Write File",
+            native: "to the fleet's own storage: text, Markdown, JSON, CSV",
+            differs: &["S3, Google Drive, Excel, and tables as Markdown need Python."],
+        },
+        Kind::SplitText => Entry {
+            title: "Split Text",
+            native: "all of it",
+            differs: &["Rows made from a message carry fewer columns of its metadata."],
+        },
+        Kind::EarlySplitText => same(
+            "Split Text",
+            "the same; a separator kept at the end stands at the start",
+        ),
+        Kind::CombineText => same("Combine Text", "all of it"),
+        Kind::TypeConverter => Entry {
+            title: "Type Convert",
+            native: "between message, data and table",
+            differs: &["Data whose text is no string gives its text; Langflow fails."],
+        },
+        Kind::StructuredOutput => Entry {
+            title: "Structured Output",
+            native: "OpenAI and servers that speak its API",
+            differs: &[
+                "An answer that does not fit the schema is corrected up to twice, in other words than Langflow's.",
+                "One question to the model serves both outputs; Langflow asks twice.",
+            ],
+        },
+        Kind::BatchRun => Entry {
+            title: "Batch Run",
+            native: "OpenAI and servers that speak its API",
+            differs: &["16 rows at once, and 10,000 rows at most."],
+        },
         Kind::Webhook => same("Webhook", "the body as data, as the start of a flow"),
         Kind::Url => Entry {
             title: "URL",
@@ -151,12 +193,11 @@ pub fn page() -> String {
             tools.join(", ")
         };
         let releases = releases.join("; ");
-        // Writing to a string cannot fail.
-        drop(writeln!(page, "| {title} | {native} | {releases} | {tools} |"));
+        page.push_str(&format!("| {title} | {native} | {releases} | {tools} |\n"));
         if !differs.is_empty() {
-            drop(writeln!(differences, "- **{title}**"));
+            differences.push_str(&format!("- **{title}**\n"));
             for difference in differs {
-                drop(writeln!(differences, "  - {difference}"));
+                differences.push_str(&format!("  - {difference}\n"));
             }
         }
     }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::calls::{Call, calls};
+use crate::calls::{Call, calls, object_in};
 
 /// The part of a request the server looks at. Everything else is accepted.
 #[derive(Debug, Deserialize)]
@@ -20,6 +20,10 @@ pub(crate) struct Request {
     max_completion_tokens: Option<u64>,
     #[serde(default)]
     tools: Vec<Value>,
+    #[serde(default)]
+    tool_choice: Value,
+    #[serde(default)]
+    response_format: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,10 +69,19 @@ impl Answer {
         let question = question.unwrap_or_default();
         let mut said = format!("echo: {question}");
         let since = &request.messages[asked.map_or(0, |place| place + 1)..];
-        let mut calls = match request.tools.is_empty() {
-            true => Vec::new(),
-            false => calls(&question),
+        let forced = request.tool_choice["function"]["name"].as_str();
+        let object = object_in(&question);
+        let mut calls = match (request.tools.is_empty(), forced.zip(object.clone())) {
+            (true, _) => Vec::new(),
+            (false, Some((name, arguments))) => vec![Call {
+                name: name.to_owned(),
+                arguments,
+            }],
+            (false, None) => calls(&question),
         };
+        if let Some(object) = object.filter(|_| request.response_format["type"] == "json_schema") {
+            said = Value::Object(object).to_string();
+        }
         for told in since.iter().filter(|message| message.role == "tool") {
             said.push('\n');
             said.push_str(&text(&told.content));

@@ -26,6 +26,16 @@ pub(crate) fn calls(question: &str) -> Vec<Call> {
     found
 }
 
+/// The first object in a question: what it is answered with by a tool that must be called, or as JSON of some schema.
+pub(crate) fn object_in(question: &str) -> Option<Map<String, Value>> {
+    /// Places where an object may begin that are looked at.
+    const MOST: usize = 100;
+    question.match_indices('{').take(MOST).find_map(|(place, _)| {
+        let mut values = serde_json::Deserializer::from_str(&question[place..]).into_iter();
+        values.next()?.ok()
+    })
+}
+
 fn call(text: &str) -> Option<(Call, &str)> {
     let end = text.find([' ', ']'])?;
     let (name, after) = text.split_at(end);
@@ -46,6 +56,16 @@ fn call(text: &str) -> Option<(Call, &str)> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn objects_are_found_in_text() {
+        let found = |text| object_in(text).map(Value::Object);
+        assert_eq!(
+            found("so {x} {\"a\": {\"b\": 1}} {}"),
+            Some(json!({"a": {"b": 1}}))
+        );
+        assert_eq!(found("none [1] {"), None);
+    }
 
     #[test]
     fn calls_are_found_in_text() {

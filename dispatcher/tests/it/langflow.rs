@@ -57,6 +57,7 @@ pub(crate) async fn executed(claimed: &ClaimedRun) -> Value {
     .called_as(serde_json::from_value(input.langflow).unwrap());
     let services = Services {
         memory: None,
+        files: Arc::new(flowfleet_engine::NoFiles),
         http: Http::new().unwrap(),
         environment: Arc::new(|_: &str| None),
         clock: Arc::new(jiff::Timestamp::now),

@@ -98,7 +98,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 19, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 27, "a kind without any code: {kinds:?}");
         assert_eq!(kinds.len(), 25, "a kind without any code: {kinds:?}");
     }
 

@@ -26,7 +26,7 @@ use fault::Fault;
 pub use settings::{CallLimits, ModelSettings};
 
 /// One question to a model.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Chat {
     pub endpoint: Endpoint,
     pub model: String,

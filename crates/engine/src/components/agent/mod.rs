@@ -1,6 +1,7 @@
 //! Agent: asks a model, runs the tools it asks for, and asks again with what they said, until it answers.
 
 mod arguments;
+mod structured;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,19 +36,44 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
     if !tools.is_empty() {
         options.insert("tools".to_owned(), tools.iter().map(Tool::schema).collect());
     }
-    let mut question = Chat {
+    let question = Chat {
         endpoint: Endpoint::of(ctx, None, key)?,
-        messages: messages(call, ctx, &model).await?,
+        messages: Vec::new(),
         model,
         options,
         stream: true,
     };
+    let mut output = NodeOutput::default();
+    if wants(call, structured::OUTPUT) && call.kind == Kind::Agent {
+        let (data, usage) = structured::respond(call, ctx, &tools, question.clone()).await?;
+        output.usage += usage;
+        output
+            .values
+            .insert(structured::OUTPUT.to_owned(), Value::Data(data));
+    }
+    if wants(call, OUTPUT) {
+        let (message, usage) = respond(call, ctx, &tools, question).await?;
+        output.usage += usage;
+        output.values.insert(OUTPUT.to_owned(), Value::Message(message));
+    }
+    Ok(output)
+}
+
+/// The answer as a message, and what it cost.
+async fn respond(
+    call: &NodeCall,
+    ctx: &NodeContext,
+    tools: &[Tool],
+    mut question: Chat,
+) -> Result<(Message, Usage), NodeError> {
+    let instructions = instructions(call, ctx, &question.model)?;
+    question.messages = messages(call, ctx, instructions, &question.model).await?;
     let is_heard = call.near_chat.output && ctx.run.memory.is_some();
     let draft = match is_heard && tools.iter().any(Tool::listens) {
         true => Some(draft(call, ctx).await?),
         false => None,
     };
-    let (said, usage) = converse(call, ctx, &tools, &mut question).await?;
+    let (said, usage) = converse(call, ctx, tools, &mut question).await?;
     let mut message = answer(call, ctx, &question.model, said.text, usage);
     if is_heard {
         let extra = std::sync::Arc::make_mut(&mut message.extra);
@@ -57,14 +83,7 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         blocks_with_text(&mut message, &text);
         keep(call, ctx, &mut message, &call.node.id).await?;
     }
-    let mut output = NodeOutput {
-        usage,
-        ..NodeOutput::default()
-    };
-    if wants(call, OUTPUT) {
-        output.values.insert(OUTPUT.to_owned(), Value::Message(message));
-    }
-    Ok(output)
+    Ok((message, usage))
 }
 
 /// An agent's message stands in the conversation, empty, while its tools read it. Its id.
@@ -223,8 +242,8 @@ fn tools(call: &NodeCall) -> Vec<Tool> {
     tools
 }
 
-/// The instructions, what was said before, then the input: always as the user, also from another agent.
-async fn messages(call: &NodeCall, ctx: &NodeContext, model: &str) -> Result<Vec<Json>, NodeError> {
+/// The instructions with what they name filled in.
+fn instructions(call: &NodeCall, ctx: &NodeContext, model: &str) -> Result<String, NodeError> {
     let precision = if call.kind == Kind::TimedAgent {
         "%Y-%m-%d %H:%M:%S UTC"
     } else {
@@ -233,10 +252,19 @@ async fn messages(call: &NodeCall, ctx: &NodeContext, model: &str) -> Result<Vec
     let today = (ctx.clock)()
         .to_zoned(jiff::tz::TimeZone::UTC)
         .strftime(precision);
-    let instructions = params::text(call, "system_prompt", "")?
+    Ok(params::text(call, "system_prompt", "")?
         .replace("{current_date}", &today.to_string())
         .replace("{model_name}", model)
-        .replace("{optional_user_context}", "");
+        .replace("{optional_user_context}", ""))
+}
+
+/// The instructions, what was said before, then the input: always as the user, also from another agent.
+async fn messages(
+    call: &NodeCall,
+    ctx: &NodeContext,
+    instructions: String,
+    model: &str,
+) -> Result<Vec<Json>, NodeError> {
     let input = params::message(call, "input_value")?.unwrap_or_default();
     if !input.files.is_empty() {
         return Err(ask::files_unsupported(call));

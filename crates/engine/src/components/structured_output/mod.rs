@@ -3,7 +3,7 @@
 //! The model is made to call a tool whose arguments have that shape. A server that knows no tools is asked for JSON
 //! instead. An answer of another shape goes back to the model with what is wrong with it, some times.
 
-mod schema;
+pub(super) mod schema;
 
 use serde_json::{Map, Value as Json, json};
 

@@ -51,6 +51,26 @@ impl Schema {
 
     /// The schema of a list of such objects that is called `name`. Strict ones forbid anything else.
     pub(crate) fn list(&self, name: &str, strict: bool) -> Json {
+        let about = format!("A list of {name}.");
+        self.container(name, ("objects", &about, &about), strict)
+    }
+
+    /// This name, or one like it that no field has.
+    pub(crate) fn free_name(&self, name: &str) -> String {
+        let mut name = name.to_owned();
+        while self.0.iter().any(|field| field.name == name) {
+            name.push('_');
+        }
+        name
+    }
+
+    /// The schema of an object that is called `name` and has a list of such objects, with what is said of both.
+    pub(crate) fn container(
+        &self,
+        name: &str,
+        (list, about, items): (&str, &str, &str),
+        strict: bool,
+    ) -> Json {
         let closed = |mut schema: Json| {
             if strict {
                 schema["additionalProperties"] = false.into();
@@ -65,18 +85,17 @@ impl Schema {
         let required: Vec<&str> = self.0.iter().map(|field| field.name.as_str()).collect();
         let object =
             json!({"properties": properties, "required": required, "title": OBJECT, "type": "object"});
-        let description = format!("A list of {name}.");
         closed(json!({
             "$defs": {OBJECT: closed(object)},
-            "description": description,
-            "properties": {"objects": {
-                "description": description,
+            "description": about,
+            "properties": {list: {
+                "description": items,
                 "items": {"$ref": format!("#/$defs/{OBJECT}")},
                 "minItems": 1,
-                "title": "Objects",
+                "title": title(list),
                 "type": "array",
             }},
-            "required": ["objects"],
+            "required": [list],
             "title": name,
             "type": "object",
         }))
@@ -97,7 +116,7 @@ impl Schema {
         objects.collect()
     }
 
-    fn object(&self, item: &Json) -> Result<Map<String, Json>, String> {
+    pub(crate) fn object(&self, item: &Json) -> Result<Map<String, Json>, String> {
         let Json::Object(item) = item else {
             return Err(": must be an object".to_owned());
         };
@@ -171,6 +190,8 @@ impl Field {
             schema["description"] = description.as_str().into();
         }
         schema["title"] = title(&self.name).into();
+        // Where the schema is told as text, its order is seen: pydantic's is the alphabet's.
+        schema.sort_all_objects();
         schema
     }
 
