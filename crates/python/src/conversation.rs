@@ -45,7 +45,7 @@ impl<'a> Conversation<'a> {
             limit: GIVEN,
             ..Recall::default()
         };
-        let said = memory.recall(&wanted).await.map_err(failed)?;
+        let said = memory.recall(&wanted).await.map_err(|error| failed(&error))?;
         Ok(said.into_iter().rev().map(written).collect())
     }
 
@@ -80,13 +80,16 @@ impl<'a> Conversation<'a> {
                 extra: Arc::new(KEPT.iter().filter_map(kept).collect::<Map<_, _>>()),
             },
         };
-        memory.remember(remembered).await.map_err(failed)?;
+        memory
+            .remember(remembered)
+            .await
+            .map_err(|error| failed(&error))?;
         self.said.insert(id, message);
         Ok(())
     }
 }
 
-fn failed(error: MemoryError) -> HostError {
+fn failed(error: &MemoryError) -> HostError {
     HostError {
         code: "python_memory_unavailable",
         message: format!("the conversation cannot be read or kept: {}", error.message),
