@@ -156,9 +156,14 @@ pub(crate) async fn forget_session(
 }
 
 fn window(query: &mut Query) -> Result<(u32, u32), Problem> {
-    let limit = query.parsed::<u32>("limit")?.filter(|limit| *limit > 0);
-    let offset = query.parsed::<u32>("offset")?.unwrap_or(0);
-    Ok((offset, limit.unwrap_or(DEFAULT).min(MOST)))
+    let mut number = |name: &str| match query.parsed::<u32>(name)? {
+        Some(number) if number > i32::MAX.unsigned_abs() => {
+            Err(query::refuse(format!("{name} must be at most {}", i32::MAX)))
+        }
+        number => Ok(number.unwrap_or(0)),
+    };
+    let limit = Some(number("limit")?).filter(|limit| *limit > 0);
+    Ok((number("offset")?, limit.unwrap_or(DEFAULT).min(MOST)))
 }
 
 /// The flow whose messages are wanted; `None` if there is no such flow.
