@@ -156,7 +156,7 @@ pub(crate) async fn forget_session(
 }
 
 fn window(query: &mut Query) -> Result<(u32, u32), Problem> {
-    let mut number = |name: &str| match query.parsed::<u32>(name)? {
+    let mut number = |name: &'static str| match query.parsed::<u32>(name)? {
         Some(number) if number > i32::MAX.unsigned_abs() => {
             Err(query::refuse(format!("{name} must be at most {}", i32::MAX)))
         }
