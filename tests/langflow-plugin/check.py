@@ -155,4 +155,5 @@ async def main(path):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    # What hangs says where.
+    asyncio.run(asyncio.wait_for(main(sys.argv[1]), 240))

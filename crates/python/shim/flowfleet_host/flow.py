@@ -195,6 +195,8 @@ def outputs_of(graph, call: dict) -> list[str]:
     if call["output_component"]:
         return [call["output_component"]]
     kind = call["output_type"]
+    if kind == "terminal":
+        return graph.get_terminal_nodes()
     return [
         vertex.id
         for vertex in graph.vertices

@@ -68,10 +68,20 @@ class Fleet:
         async with self._client() as client:
             answer = await client.put(f"/v1/flows/{name}", content=raw)
             _refuse(answer.status_code, answer.content)
+            if answer.json().get("engine") == "python" and not await self._has_python(client):
+                reasons = "; ".join(map(str, answer.json().get("unsupported", [])))
+                detail = f"it needs Python, and no worker of the fleet has it: {reasons}"
+                raise FleetError(answer.status_code, "flow_unsupported", detail)
         self._known[name] = None
         if len(self._known) > KNOWN:
             self._known.popitem(last=False)
         return name
+
+    async def _has_python(self, client: httpx.AsyncClient) -> bool:
+        """Whether some worker runs flows in Python: elsewhere such a run would wait for one."""
+        answer = await client.get("/v1/fleet/workers")
+        _refuse(answer.status_code, answer.content)
+        return any("python" in worker["capabilities"] for worker in answer.json()["items"])
 
     @asynccontextmanager
     async def run(self, call: Call) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
