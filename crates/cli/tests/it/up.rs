@@ -327,7 +327,7 @@ fn doctor_on_an_embedded_fleet() {
     let shown = Ended::from(doctor().output().unwrap()).expect(0).out;
     assert_eq!(
         shown.lines().filter(|line| line.starts_with("ok")).count(),
-        6,
+        7,
         "{shown}"
     );
 }
