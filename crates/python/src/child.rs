@@ -35,8 +35,12 @@ pub(crate) enum Command {
         call: Box<Call>,
         told: mpsc::Sender<Told>,
     },
-    /// Ends a run, by force if it must be.
-    Stop { run: String, why: End },
+    /// Ends a run, by force if it must be. Another attempt of it, which tells somebody else, is left alone.
+    Stop {
+        run: String,
+        told: mpsc::WeakSender<Told>,
+        why: End,
+    },
     /// It has nothing to do and gets nothing more.
     Retire,
 }
@@ -239,8 +243,12 @@ impl Child {
                 };
                 self.runs.insert(call.run, running);
             }
-            Command::Stop { run, why } => {
-                let Some(running) = self.runs.get_mut(&run) else {
+            Command::Stop { run, told, why } => {
+                let theirs = |running: &Running| {
+                    told.upgrade()
+                        .is_some_and(|told| told.same_channel(&running.told))
+                };
+                let Some(running) = self.runs.get_mut(&run).filter(|running| theirs(running)) else {
                     return;
                 };
                 running.stopped = true;

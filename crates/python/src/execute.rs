@@ -113,6 +113,7 @@ impl Host {
         let (sender, mut told) = mpsc::channel(WAITING);
         let guard = Stop {
             run: call.run.clone(),
+            told: sender.downgrade(),
             commands: place.commands,
         };
         let command = Command::Run {
@@ -165,13 +166,17 @@ impl From<RunError> for Ended {
 /// Ends the run in its process when nobody waits for it any more. A run that has ended is not known there.
 struct Stop {
     run: String,
+    told: mpsc::WeakSender<Told>,
     commands: mpsc::UnboundedSender<Command>,
 }
 
 impl Stop {
     fn stop(&self, why: End) {
-        let run = self.run.clone();
-        let _ = self.commands.send(Command::Stop { run, why });
+        let _ = self.commands.send(Command::Stop {
+            run: self.run.clone(),
+            told: self.told.clone(),
+            why,
+        });
     }
 }
 
