@@ -202,3 +202,28 @@ pub(super) fn is_reasoning(model: &str) -> bool {
     ];
     REASONING.contains(&model)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_providers_are_asked_by_python() {
+        let needs = |model: Json| needs_python(Some(&model));
+        let of = |provider: &str| json!([{"name": "m", "provider": provider}]);
+        assert_eq!(needs(of("Groq")).as_deref(), Some("asks a model of Groq"));
+        assert!(needs(json!({"name": "m", "provider": "IBM WatsonX"})).is_some());
+        for native in [
+            of("anthropic"),
+            of("Ollama"),
+            of("OpenRouter"),
+            of(""),
+            json!(""),
+            json!([]),
+            json!("gpt-4o"),
+        ] {
+            assert_eq!(needs(native.clone()), None, "{native}");
+        }
+        assert_eq!(needs_python(None), None);
+    }
+}

@@ -316,6 +316,35 @@ mod tests {
     }
 
     #[test]
+    fn each_provider_has_its_place() {
+        let (with, _) = context(&[
+            ("ANTHROPIC_BASE_URL", "http://gateway/anthropic/"),
+            ("OLLAMA_BASE_URL", "http://box:11434"),
+        ]);
+        let (without, _) = context(&[]);
+        for (provider, expected, default) in [
+            (
+                Provider::Anthropic,
+                "http://gateway/anthropic/v1/messages",
+                "https://api.anthropic.com/v1/messages",
+            ),
+            (
+                Provider::Ollama,
+                "http://box:11434/api/chat",
+                "http://localhost:11434/api/chat",
+            ),
+        ] {
+            let at = |ctx| Endpoint::of(ctx, provider, None, None).unwrap();
+            assert_eq!(at(&with).url.as_str(), expected);
+            assert_eq!(at(&without).url.as_str(), default);
+            // Only the operator makes a place trusted, and only for this provider.
+            assert!(!at(&with).trusted && at(&without).trusted);
+            let other = Endpoint::of(&without, Provider::OpenAi, Some(default), None).unwrap();
+            assert!(!other.trusted);
+        }
+    }
+
+    #[test]
     fn keys_do_not_print() {
         let (ctx, _) = context(&[]);
         let endpoint = Endpoint::of(&ctx, Provider::OpenAi, None, Some("sk-secret".to_owned())).unwrap();
