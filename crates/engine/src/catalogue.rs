@@ -8,6 +8,9 @@ use crate::component::Kind;
 use crate::components::tools_of;
 use crate::known;
 
+/// Where models are that components select.
+const PROVIDERS: &str = "OpenAI and servers that speak its API, OpenRouter, Anthropic, Ollama";
+
 /// What a user is told of a component.
 struct Entry {
     /// As Langflow's editor calls it.
@@ -46,9 +49,14 @@ fn entry(kind: Kind) -> Entry {
         ),
         Kind::LanguageModel => Entry {
             title: "Language Model",
-            native: "OpenAI and servers that speak its API",
+            native: PROVIDERS,
             differs: &[
                 "Always streams, so that a run's tokens can be followed; Langflow does when its caller does.",
+                "Models of other providers (Groq, Azure, Google, IBM WatsonX) need Python.",
+                "How often a request is repeated after 429, 5xx and broken connections is the operator's setting for all \
+                 providers; Langflow leaves it to their clients, of which Ollama's never does.",
+                "Where Anthropic's stream ends without a count of input tokens, that of its beginning counts; Langflow says 0.",
+                "Arguments that an Ollama model writes as Python instead of JSON inside of text stay text.",
             ],
         },
         Kind::OpenAiModel => Entry {
@@ -73,8 +81,8 @@ fn entry(kind: Kind) -> Entry {
         },
         Kind::Agent => Entry {
             title: "Agent",
-            native: "OpenAI and servers that speak its API; tools side by side, current date and calculator, limits, \
-                     streaming, chat memory, structured responses",
+            native: "OpenAI and servers that speak its API, OpenRouter, Anthropic, Ollama; tools side by side, current date \
+                     and calculator, limits, streaming, chat memory, structured responses",
             differs: &[
                 "A structured response that does not fit its schema says so in other words.",
                 "Other providers, files in messages and tools that ask for approval need Python.",
@@ -118,7 +126,7 @@ fn entry(kind: Kind) -> Entry {
         },
         Kind::StructuredOutput => Entry {
             title: "Structured Output",
-            native: "OpenAI and servers that speak its API",
+            native: PROVIDERS,
             differs: &[
                 "An answer that does not fit the schema is corrected up to twice, in other words than Langflow's.",
                 "One question to the model serves both outputs; Langflow asks twice.",
@@ -126,7 +134,7 @@ fn entry(kind: Kind) -> Entry {
         },
         Kind::BatchRun => Entry {
             title: "Batch Run",
-            native: "OpenAI and servers that speak its API",
+            native: PROVIDERS,
             differs: &["16 rows at once, and 10,000 rows at most."],
         },
         Kind::Webhook => same("Webhook", "the body as data, as the start of a flow"),

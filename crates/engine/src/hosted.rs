@@ -14,8 +14,9 @@ use crate::variables;
 
 /// Variables of the operator's environment that components look up without the flow naming them: where models,
 /// embeddings and searches are, and the keys for them.
-const COMMON: [&str; 38] = [
+const COMMON: [&str; 39] = [
     "ANTHROPIC_API_KEY",
+    "ANTHROPIC_API_URL",
     "ANTHROPIC_BASE_URL",
     "ASTRA_DB_API_ENDPOINT",
     "ASTRA_DB_APPLICATION_TOKEN",

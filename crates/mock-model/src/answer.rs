@@ -1,9 +1,41 @@
-//! What is asked and what is answered: the bodies of OpenAI's protocol.
+//! What is asked and what is answered: the bodies of OpenAI's protocol, which the others are translated to.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::calls::{Call, calls, object_in};
+use crate::{chat, messages};
+
+/// A body of another protocol in the words of this one.
+pub(crate) type Reading = Value;
+
+/// The protocols that are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Chat completions.
+    OpenAi,
+    /// Messages.
+    Anthropic,
+    Ollama,
+}
+
+impl Protocol {
+    pub(crate) fn read(self, body: &[u8]) -> serde_json::Result<Request> {
+        let body: Value = serde_json::from_slice(body)?;
+        serde_json::from_value(match self {
+            Self::OpenAi => body,
+            Self::Anthropic => messages::read(&body),
+            Self::Ollama => chat::read(&body),
+        })
+    }
+
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenAi | Self::Anthropic => "text/event-stream",
+            Self::Ollama => "application/x-ndjson",
+        }
+    }
+}
 
 /// The part of a request the server looks at. Everything else is accepted.
 #[derive(Debug, Deserialize)]
@@ -42,19 +74,20 @@ struct StreamOptions {
 /// One answer, cut into tokens.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    id: String,
-    model: String,
+    protocol: Protocol,
+    pub id: String,
+    pub model: String,
     pub question: String,
     pub tokens: Vec<String>,
-    calls: Vec<Call>,
+    pub calls: Vec<Call>,
     pub input_tokens: u64,
-    cut: bool,
+    pub cut: bool,
     usage: bool,
 }
 
 impl Answer {
     /// The answer to a request, or why there is none.
-    pub(crate) fn to(request: Request, number: u64) -> Result<Self, &'static str> {
+    pub(crate) fn to(request: Request, number: u64, protocol: Protocol) -> Result<Self, &'static str> {
         if request.model.is_empty() {
             return Err("you must provide a model parameter");
         }
@@ -103,7 +136,11 @@ impl Answer {
             .map(|message| words(&text(&message.content)))
             .sum();
         Ok(Self {
-            id: format!("chatcmpl-mock-{number}"),
+            id: match protocol {
+                Protocol::Anthropic => format!("msg_mock_{number}"),
+                Protocol::OpenAi | Protocol::Ollama => format!("chatcmpl-mock-{number}"),
+            },
+            protocol,
             model: request.model,
             question,
             tokens,
@@ -114,6 +151,11 @@ impl Answer {
                 .stream_options
                 .is_some_and(|options| options.include_usage),
         })
+    }
+
+    /// The content type of the answer if it is streamed.
+    pub(crate) fn streamed_as(&self) -> &'static str {
+        self.protocol.content_type()
     }
 
     pub(crate) fn output_tokens(&self) -> u64 {
@@ -147,6 +189,11 @@ impl Answer {
 
     /// The answer in one piece.
     pub(crate) fn whole(&self) -> Value {
+        match self.protocol {
+            Protocol::OpenAi => {}
+            Protocol::Anthropic => return messages::whole(self),
+            Protocol::Ollama => return chat::whole(self),
+        }
         let mut message = json!({"role": "assistant", "content": self.tokens.concat()});
         if let Some(calls) = self.tool_calls() {
             message["tool_calls"] = calls;
@@ -178,15 +225,28 @@ impl Answer {
 
     /// Before the first token.
     pub(crate) fn opening(&self) -> String {
-        self.chunk(&json!({"role": "assistant", "content": ""}), None)
+        match self.protocol {
+            Protocol::OpenAi => self.chunk(&json!({"role": "assistant", "content": ""}), None),
+            Protocol::Anthropic => messages::opening(self),
+            Protocol::Ollama => String::new(),
+        }
     }
 
     pub(crate) fn token(&self, index: usize) -> String {
-        self.chunk(&json!({"content": self.tokens.get(index)}), None)
+        match self.protocol {
+            Protocol::OpenAi => self.chunk(&json!({"content": self.tokens.get(index)}), None),
+            Protocol::Anthropic => messages::token(self, index),
+            Protocol::Ollama => chat::token(self, index),
+        }
     }
 
     /// After the last token.
     pub(crate) fn closing(&self) -> String {
+        match self.protocol {
+            Protocol::OpenAi => {}
+            Protocol::Anthropic => return messages::closing(self),
+            Protocol::Ollama => return chat::closing(self),
+        }
         let mut end = String::new();
         if let Some(calls) = self.tool_calls() {
             end.push_str(&self.chunk(&json!({"tool_calls": calls}), None));
@@ -252,7 +312,7 @@ mod tests {
     }
 
     fn answer(request: Value) -> Result<Answer, &'static str> {
-        Answer::to(serde_json::from_value(request).unwrap(), 1)
+        Answer::to(serde_json::from_value(request).unwrap(), 1, Protocol::OpenAi)
     }
 
     #[test]

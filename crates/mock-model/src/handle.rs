@@ -50,7 +50,12 @@ impl Handle {
         format!("http://{}/v1", self.addr)
     }
 
-    /// Chat completions asked for so far, failed ones included.
+    /// What `ANTHROPIC_BASE_URL` and `OLLAMA_BASE_URL` are set to.
+    pub fn root_url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Chats asked for so far, failed ones included.
     pub fn requests(&self) -> u64 {
         self.server.stats.requests()
     }

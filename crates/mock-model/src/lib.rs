@@ -1,4 +1,4 @@
-//! A model server that costs nothing: OpenAI's chat completions, answered the same way every time.
+//! A model server that costs nothing: the chats of OpenAI, Anthropic and Ollama, answered the same way every time.
 //!
 //! It echoes the last message of the user, after a latency and at a rate that can be set, asks for the tools that the
 //! message names, and fails when told to.
@@ -7,8 +7,10 @@
 mod answer;
 mod args;
 mod calls;
+mod chat;
 mod config;
 mod handle;
+mod messages;
 mod server;
 mod stats;
 

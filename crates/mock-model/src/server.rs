@@ -10,7 +10,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
-use crate::answer::{Answer, Request};
+use crate::answer::{Answer, Protocol};
 use crate::stats::Stats;
 
 const MAX_BODY_BYTES: usize = 16 << 20;
@@ -70,7 +70,9 @@ pub(crate) async fn run(
 
 fn router(server: Arc<Server>) -> Router {
     Router::new()
-        .route("/v1/chat/completions", post(complete))
+        .route("/v1/chat/completions", asked_in(Protocol::OpenAi))
+        .route("/v1/messages", asked_in(Protocol::Anthropic))
+        .route("/api/chat", asked_in(Protocol::Ollama))
         .route("/v1/models", get(models))
         .route("/health", get(health))
         .route("/stats", get(stats))
@@ -79,11 +81,16 @@ fn router(server: Arc<Server>) -> Router {
             failure(
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "no such path: try /v1/chat/completions",
+                "no such path: try /v1/chat/completions, /v1/messages or /api/chat",
             )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(server)
+}
+
+fn asked_in(protocol: Protocol) -> MethodRouter<Arc<Server>> {
+    let answer = move |server, headers, body| complete(server, headers, body, protocol);
+    post(answer)
 }
 
 async fn health() -> Json<Value> {
@@ -105,17 +112,23 @@ async fn reset(State(server): State<Arc<Server>>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn complete(State(server): State<Arc<Server>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn complete(
+    State(server): State<Arc<Server>>,
+    headers: HeaderMap,
+    body: Bytes,
+    protocol: Protocol,
+) -> Response {
     let number = server.stats.request();
-    if let Some(refusal) = refusal(&server.config, &headers, number) {
+    if let Some(refusal) = refusal(&server.config, &headers, number, protocol) {
         server.stats.failed();
         return refusal;
     }
-    let answer = serde_json::from_slice::<Request>(&body)
+    let answer = protocol
+        .read(&body)
         .map_err(|error| error.to_string())
         .and_then(|request| {
             let stream = request.stream;
-            Answer::to(request, number)
+            Answer::to(request, number, protocol)
                 .map(|answer| (answer, stream))
                 .map_err(str::to_owned)
         });
@@ -126,10 +139,16 @@ async fn complete(State(server): State<Arc<Server>>, headers: HeaderMap, body: B
         Ok(answer) => answer,
         Err(detail) => {
             server.stats.failed();
-            return failure(StatusCode::BAD_REQUEST, "invalid_request_error", &detail);
+            return failed(
+                protocol,
+                StatusCode::BAD_REQUEST,
+                "invalid_request_error",
+                &detail,
+            );
         }
     };
     server.stats.asked(&answer.question, answer.input_tokens);
+    let kind = answer.streamed_as();
     let latency = server.config.latency(&answer.question);
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
@@ -156,11 +175,7 @@ async fn complete(State(server): State<Arc<Server>>, headers: HeaderMap, body: B
             return Json(answer.whole()).into_response();
         }
     };
-    (
-        [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")],
-        body,
-    )
-        .into_response()
+    ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-cache")], body).into_response()
 }
 
 /// The answer's tokens at their times. Times are reckoned from the start, so that delays do not add up.
@@ -188,26 +203,39 @@ fn paced(
     })
 }
 
-fn refusal(config: &Config, headers: &HeaderMap, number: u64) -> Option<Response> {
+fn refusal(config: &Config, headers: &HeaderMap, number: u64, protocol: Protocol) -> Option<Response> {
     if let Some(key) = &config.api_key {
-        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        if given.and_then(|given| given.strip_prefix("Bearer ")) != Some(key.as_str()) {
-            return Some(failure(
-                StatusCode::UNAUTHORIZED,
-                "invalid_api_key",
-                "incorrect API key",
-            ));
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let given = match protocol {
+            Protocol::Anthropic => text("x-api-key"),
+            Protocol::OpenAi | Protocol::Ollama => {
+                text(AUTHORIZATION.as_str()).and_then(|given| given.strip_prefix("Bearer "))
+            }
+        };
+        if given != Some(key.as_str()) {
+            let status = StatusCode::UNAUTHORIZED;
+            return Some(failed(protocol, status, "invalid_api_key", "incorrect API key"));
         }
     }
     if !config.fails(number) {
         return None;
     }
     let status = StatusCode::from_u16(config.fail_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = failure(status, "mock_failure", "this request was told to fail");
+    let mut response = failed(protocol, status, "mock_failure", "this request was told to fail");
     if let Some(seconds) = config.retry_after_s {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     Some(response)
+}
+
+/// An error as a client of the protocol expects it.
+fn failed(protocol: Protocol, status: StatusCode, code: &str, message: &str) -> Response {
+    let body = match protocol {
+        Protocol::OpenAi => return failure(status, code, message),
+        Protocol::Anthropic => json!({"type": "error", "error": {"type": code, "message": message}}),
+        Protocol::Ollama => json!({"error": message}),
+    };
+    (status, Json(body)).into_response()
 }
 
 fn failure(status: StatusCode, code: &str, message: &str) -> Response {

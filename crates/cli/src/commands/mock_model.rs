@@ -18,7 +18,8 @@ Examples:
   curl -s http://127.0.0.1:7780/stats                                           what it was asked
 
 Point flows at it, in the environment of `flowfleet up`, `flowfleet run` or a worker:
-  export OPENAI_BASE_URL=http://127.0.0.1:7780/v1 OPENAI_API_KEY=mock";
+  export OPENAI_BASE_URL=http://127.0.0.1:7780/v1 OPENAI_API_KEY=mock
+  export ANTHROPIC_BASE_URL=http://127.0.0.1:7780 ANTHROPIC_API_KEY=mock OLLAMA_BASE_URL=http://127.0.0.1:7780";
 
 /// Options of `mock-model`.
 #[derive(Debug, ClapArgs)]

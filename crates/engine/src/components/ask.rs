@@ -1,10 +1,10 @@
 //! What the components that ask a model share: the messages they send and the outputs they make of the answer.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::{from_node, params, properties, wants};
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput, Usage};
-use crate::model::{CallLimits, Chat, Endpoint, chat};
+use crate::model::{CallLimits, Chat, Endpoint, Options, Provider, Turn, api_key, chat};
 use crate::value::{Message, Value};
 
 const TEXT: &str = "text_output";
@@ -15,7 +15,7 @@ const MODEL: &str = "model_output";
 pub(super) struct Ask {
     pub endpoint: Endpoint,
     pub model: String,
-    pub options: Map<String, Json>,
+    pub options: Options,
     pub settings: CallLimits,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn check_outputs(call: &NodeCall) -> Result<(), NodeError> {
 /// Asks the model and makes the node's outputs of the answer.
 pub(super) async fn run(call: &NodeCall, ctx: &NodeContext, ask: Ask) -> Result<NodeOutput, NodeError> {
     let question = Chat {
-        messages: messages(call, &ask.model)?,
+        turns: turns(call)?,
         endpoint: ask.endpoint,
         model: ask.model,
         options: ask.options,
@@ -60,7 +60,7 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext, ask: Ask) -> Result<
 }
 
 /// The system message if there is one, then the input: as the user, or as the assistant if the machine sent it.
-fn messages(call: &NodeCall, model: &str) -> Result<Vec<Json>, NodeError> {
+fn turns(call: &NodeCall) -> Result<Vec<Turn>, NodeError> {
     let system = params::text(call, "system_message", "")?;
     let input = params::message(call, "input_value")?;
     if input.is_none() && system.is_empty() {
@@ -72,9 +72,9 @@ fn messages(call: &NodeCall, model: &str) -> Result<Vec<Json>, NodeError> {
             ),
         ));
     }
-    let mut messages = Vec::with_capacity(2);
+    let mut turns = Vec::with_capacity(2);
     if !system.is_empty() {
-        messages.push(json!({"role": system_role(model), "content": system}));
+        turns.push(Turn::System(system));
     }
     if let Some(input) = input {
         let from_user = input
@@ -84,25 +84,52 @@ fn messages(call: &NodeCall, model: &str) -> Result<Vec<Json>, NodeError> {
         if from_user && !input.files.is_empty() {
             return Err(files_unsupported(call));
         }
-        let role = if from_user { "user" } else { "assistant" };
-        messages.push(json!({"role": role, "content": input.text}));
+        turns.push(match from_user {
+            true => Turn::User(input.text),
+            false => Turn::said(input.text),
+        });
     }
-    Ok(messages)
+    Ok(turns)
 }
 
 /// A system message if there is one, and the user's if there is one.
-pub(super) fn conversation(model: &str, system: &str, input: &str) -> Vec<Json> {
-    let system = (!system.is_empty()).then(|| json!({"content": system, "role": system_role(model)}));
-    let input = (!input.is_empty()).then(|| json!({"content": input, "role": "user"}));
+pub(super) fn conversation(system: &str, input: &str) -> Vec<Turn> {
+    let system = (!system.is_empty()).then(|| Turn::System(system.to_owned()));
+    let input = (!input.is_empty()).then(|| Turn::User(input.to_owned()));
     system.into_iter().chain(input).collect()
 }
 
-/// The o series calls its system messages otherwise.
-pub(super) fn system_role(model: &str) -> &'static str {
-    let is_o_series = model
-        .strip_prefix('o')
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    if is_o_series { "developer" } else { "system" }
+/// Where a provider's models are, with the key that the node or the variables have for it. `base` is the node's.
+pub(super) fn endpoint(
+    call: &NodeCall,
+    ctx: &NodeContext,
+    provider: Provider,
+    base: Option<&str>,
+) -> Result<Endpoint, NodeError> {
+    let key = match provider.key_variable() {
+        Some(variable) => {
+            let field = params::optional_text(call, "api_key")?;
+            Some(api_key(ctx, field.as_deref(), variable)?)
+        }
+        None => None,
+    };
+    Endpoint::of(ctx, provider, base, key)
+}
+
+/// The provider of a name.
+pub(super) fn provider(call: &NodeCall, name: &str) -> Result<Provider, NodeError> {
+    Provider::named(name).ok_or_else(|| provider_unsupported(call, name))
+}
+
+/// Why a node that selects this model needs the Python engine.
+pub(super) fn needs_python(model: Option<&Json>) -> Option<String> {
+    let entry = match model? {
+        Json::Array(entries) => entries.first()?,
+        entry => entry,
+    };
+    let provider = entry.get("provider")?.as_str()?;
+    let is_foreign = !provider.trim().is_empty() && Provider::named(provider).is_none();
+    is_foreign.then(|| format!("asks a model of {provider}"))
 }
 
 /// What a message says of the tokens it cost.
@@ -136,12 +163,13 @@ pub(super) fn connected_model(call: &NodeCall) -> NodeError {
     )
 }
 
-pub(super) fn provider_unsupported(call: &NodeCall, provider: &str) -> NodeError {
+fn provider_unsupported(call: &NodeCall, provider: &str) -> NodeError {
     NodeError::permanent(
         "provider_unsupported",
         format!(
-            "{} asks for provider {provider:?}: only OpenAI and servers that speak its protocol are supported; choose \
-             provider OpenAI and set OPENAI_BASE_URL to the server",
+            "{} asks for provider {provider:?}: only OpenAI, OpenRouter, Anthropic, Ollama and servers that speak their \
+             protocols are supported here; choose one of them, or select the provider in the flow itself, not by a \
+             tweak, and run it on a worker with Python",
             call.node.display_name
         ),
     )
@@ -173,4 +201,29 @@ pub(super) fn is_reasoning(model: &str) -> bool {
         "o1",
     ];
     REASONING.contains(&model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_providers_are_asked_by_python() {
+        let needs = |model: Json| needs_python(Some(&model));
+        let of = |provider: &str| json!([{"name": "m", "provider": provider}]);
+        assert_eq!(needs(of("Groq")).as_deref(), Some("asks a model of Groq"));
+        assert!(needs(json!({"name": "m", "provider": "IBM WatsonX"})).is_some());
+        for native in [
+            of("anthropic"),
+            of("Ollama"),
+            of("OpenRouter"),
+            of(""),
+            json!(""),
+            json!([]),
+            json!("gpt-4o"),
+        ] {
+            assert_eq!(needs(native.clone()), None, "{native}");
+        }
+        assert_eq!(needs_python(None), None);
+    }
 }

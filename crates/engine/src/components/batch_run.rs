@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::table::Frame;
 use super::{ask, language_model, params, wants};
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput, Param};
-use crate::model::{Chat, chat};
+use crate::model::{Chat, Turn, chat};
 use crate::template::{python_repr, to_text};
 use crate::value::Value;
 
@@ -31,7 +31,7 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
     let system = params::text(call, "system_message", "")?;
     let ask = |text: String| Chat {
         endpoint: selected.endpoint.clone(),
-        messages: conversation(&selected.model, &system, &text),
+        turns: conversation(&system, text),
         model: selected.model.clone(),
         options: selected.options.clone(),
         stream: false,
@@ -68,10 +68,10 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
 }
 
 /// The user's message is there even if it is empty: it is a cell.
-fn conversation(model: &str, system: &str, text: &str) -> Vec<Json> {
-    let mut messages = ask::conversation(model, system, "");
-    messages.push(json!({"content": text, "role": "user"}));
-    messages
+fn conversation(system: &str, text: String) -> Vec<Turn> {
+    let mut turns = ask::conversation(system, "");
+    turns.push(Turn::User(text));
+    turns
 }
 
 fn invalid(call: &NodeCall, field: &str, detail: &str) -> NodeError {

@@ -1,11 +1,11 @@
-//! Language Model: asks the model a node selected, of a provider that speaks OpenAI's protocol.
+//! Language Model: asks the model a node selected, of any provider the engine can speak to.
 
 use serde_json::{Map, Value as Json};
 
 use super::ask::{self, Ask};
 use super::params;
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput};
-use crate::model::{Endpoint, api_key};
+use crate::model::{Endpoint, Options, Protocol, Provider};
 
 pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
     ask::check_outputs(call)?;
@@ -15,12 +15,9 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         (false, true) => params::number(call, "temperature"),
         (false, false) => Some(0.1),
     };
-    let mut selected = select(call, ctx, selection, wanted)?;
-    if let Some(limit) = params::integer(call, "max_tokens").filter(|limit| *limit >= 1) {
-        selected
-            .options
-            .insert("max_completion_tokens".to_owned(), limit.into());
-    }
+    let base = params::optional_text(call, "ollama_base_url")?;
+    let mut selected = select(call, ctx, selection, (wanted, base.as_deref()))?;
+    selected.options.limit = params::integer(call, "max_tokens").filter(|limit| *limit >= 1);
     let ask = Ask {
         endpoint: selected.endpoint,
         model: selected.model,
@@ -35,36 +32,33 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
 pub(super) struct Selected {
     pub(super) model: String,
     pub(super) endpoint: Endpoint,
-    pub(super) options: Map<String, Json>,
+    pub(super) options: Options,
 }
 
 /// The model of a node that says nothing else of it.
 pub(super) fn selected(call: &NodeCall, ctx: &NodeContext) -> Result<Selected, NodeError> {
-    select(call, ctx, Selection::of(call)?, None)
+    select(call, ctx, Selection::of(call)?, (None, None))
 }
 
 fn select(
     call: &NodeCall,
     ctx: &NodeContext,
     selection: Selection,
-    temperature: Option<f64>,
+    (temperature, ollama): (Option<f64>, Option<&str>),
 ) -> Result<Selected, NodeError> {
-    if !selection.provider.eq_ignore_ascii_case("OpenAI") {
-        return Err(ask::provider_unsupported(call, &selection.provider));
-    }
-    let key = api_key(
-        ctx,
-        params::optional_text(call, "api_key")?.as_deref(),
-        "OPENAI_API_KEY",
-    )?;
-    let mut options = Map::new();
-    if let Some(temperature) = ask::temperature(&selection.model, temperature) {
-        options.insert("temperature".to_owned(), temperature.into());
-    }
+    let provider = ask::provider(call, &selection.provider)?;
+    let base = ollama.filter(|_| provider == Provider::Ollama);
+    let temperature = match provider.protocol() {
+        Protocol::OpenAi => ask::temperature(&selection.model, temperature),
+        Protocol::Anthropic | Protocol::Ollama => temperature,
+    };
     Ok(Selected {
-        endpoint: Endpoint::of(ctx, None, key)?,
+        endpoint: ask::endpoint(call, ctx, provider, base)?,
         model: selection.model,
-        options,
+        options: Options {
+            temperature,
+            ..Options::default()
+        },
     })
 }
 
@@ -252,7 +246,7 @@ mod tests {
         let cases = [
             (
                 &key[..],
-                vec![model("Anthropic"), ("input_value", field("x"))],
+                vec![model("Groq"), ("input_value", field("x"))],
                 "provider_unsupported",
             ),
             (

@@ -55,6 +55,9 @@ pub(crate) fn needs_python(kind: Kind, fields: &BTreeMap<String, Field>) -> Opti
     match kind {
         Kind::File => read_file::needs_python(fields),
         Kind::SaveToFile => save_file::needs_python(fields),
+        Kind::LanguageModel | Kind::Agent | Kind::TimedAgent | Kind::StructuredOutput | Kind::BatchRun => {
+            ask::needs_python(fields.get("model").map(|field| &field.value))
+        }
         _ => None,
     }
 }

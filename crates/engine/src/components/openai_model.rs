@@ -1,11 +1,11 @@
 //! OpenAI: the model component with the name, the key and the server in fields of its own.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, json};
 
 use super::ask::{self, Ask};
 use super::params;
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput};
-use crate::model::{Endpoint, api_key};
+use crate::model::{Options, Provider};
 
 /// What this component's model name is before anybody chooses one.
 const DEFAULT_MODEL: &str = "gpt-4o-mini";
@@ -16,14 +16,9 @@ const RESERVED: [&str; 5] = ["api_key", "model", "messages", "stream", "stream_o
 pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
     ask::check_outputs(call)?;
     let model = params::text(call, "model_name", DEFAULT_MODEL)?;
-    let key = api_key(
-        ctx,
-        params::optional_text(call, "api_key")?.as_deref(),
-        "OPENAI_API_KEY",
-    )?;
     let base = params::optional_text(call, "openai_api_base")?;
     let ask = Ask {
-        endpoint: Endpoint::of(ctx, base.as_deref(), key)?,
+        endpoint: ask::endpoint(call, ctx, Provider::OpenAi, base.as_deref())?,
         options: options(call, &model),
         model,
         settings: ctx.model.limits.with_node(
@@ -34,31 +29,30 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
     ask::run(call, ctx, ask).await
 }
 
-fn options(call: &NodeCall, model: &str) -> Map<String, Json> {
-    let mut options = Map::new();
+fn options(call: &NodeCall, model: &str) -> Options {
+    let mut more = Map::new();
     let reasoning = ask::is_reasoning(model);
     let wanted = (!reasoning).then(|| params::number(call, "temperature").unwrap_or(0.1));
-    if let Some(temperature) = ask::temperature(model, wanted) {
-        options.insert("temperature".to_owned(), temperature.into());
-    }
     if !reasoning {
-        options.insert(
+        more.insert(
             "seed".to_owned(),
             params::integer(call, "seed").unwrap_or(1).into(),
         );
     }
-    if let Some(limit) = params::integer(call, "max_tokens").filter(|limit| *limit != 0) {
-        options.insert("max_completion_tokens".to_owned(), limit.into());
-    }
     if params::boolean(call, "json_mode", false) {
-        options.insert("response_format".to_owned(), json!({"type": "json_object"}));
+        more.insert("response_format".to_owned(), json!({"type": "json_object"}));
     }
     for (name, value) in params::dictionary(call, "model_kwargs") {
         if !RESERVED.contains(&name.as_str()) && !name.is_empty() {
-            options.insert(name, value);
+            more.insert(name, value);
         }
     }
-    options
+    Options {
+        temperature: ask::temperature(model, wanted),
+        limit: params::integer(call, "max_tokens").filter(|limit| *limit != 0),
+        more,
+        ..Options::default()
+    }
 }
 
 #[cfg(test)]
@@ -67,9 +61,22 @@ mod tests {
     use super::*;
     use crate::component::{Kind, Param};
     use flowfleet_mock_model as mock;
+    use serde_json::Value as Json;
 
     fn options_of(model: &str, params: &[(&str, Param)]) -> Json {
-        Json::Object(options(&call(Kind::OpenAiModel, params), model))
+        let options = options(&call(Kind::OpenAiModel, params), model);
+        let mut all = options.more;
+        all.extend(
+            options
+                .temperature
+                .map(|value| ("temperature".to_owned(), value.into())),
+        );
+        all.extend(
+            options
+                .limit
+                .map(|value| ("max_completion_tokens".to_owned(), value.into())),
+        );
+        Json::Object(all)
     }
 
     /// Each body was observed with the real component.

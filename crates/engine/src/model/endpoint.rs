@@ -2,15 +2,11 @@
 
 use std::fmt;
 
+use super::Provider;
 use super::fault::refused_address;
 use super::settings::HOSTS;
 use crate::component::{NodeContext, NodeError};
 use crate::outbound::{Reach, literal};
-
-/// The server that is asked when nothing else is said.
-pub(crate) const DEFAULT_BASE: &str = "https://api.openai.com/v1";
-
-const BASE_VARIABLES: [&str; 2] = ["OPENAI_BASE_URL", "OPENAI_API_BASE"];
 
 /// A credential: it prints as nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,27 +27,38 @@ impl fmt::Debug for Key {
 /// A server and the key for it.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
+    pub provider: Provider,
     pub url: reqwest::Url,
     pub key: Option<Key>,
     /// The operator named this server, so it may have any address.
     pub trusted: bool,
+    /// What else is said of the caller.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl Endpoint {
-    /// `base` comes from the node; without it the variables say, then it is OpenAI itself.
-    pub(crate) fn of(ctx: &NodeContext, base: Option<&str>, key: String) -> Result<Self, NodeError> {
+    /// `base` comes from the node; without it the variables say, then it is the provider's own.
+    pub(crate) fn of(
+        ctx: &NodeContext,
+        provider: Provider,
+        base: Option<&str>,
+        key: Option<String>,
+    ) -> Result<Self, NodeError> {
         let base = base
             .map(|base| base.trim().to_owned())
             .filter(|base| !base.is_empty())
-            .or_else(|| BASE_VARIABLES.iter().find_map(|name| variable(ctx, name)))
-            .unwrap_or_else(|| DEFAULT_BASE.to_owned());
-        let url = completions_url(&base)?;
-        let trusted = is_trusted(&url, ctx);
+            .or_else(|| {
+                let mut names = provider.base_variables().iter();
+                names.find_map(|name| variable(ctx, name))
+            })
+            .unwrap_or_else(|| provider.default_base().to_owned());
+        let url = chat_url(&base, provider)?;
+        let trusted = is_trusted(&url, ctx, provider);
         if !trusted && literal(&url).is_some_and(|address| Reach::Models.refuses(address)) {
             return Err(refused_address(&host(&url)));
         }
-        let is_ours = std::env::vars_os().any(|(_, value)| value.to_str() == Some(key.as_str()));
-        if is_ours && !trusted {
+        let is_ours = |key: &String| std::env::vars_os().any(|(_, value)| value.to_str() == Some(key));
+        if !trusted && key.as_ref().is_some_and(is_ours) {
             return Err(NodeError::permanent(
                 "model_unauthorized",
                 format!(
@@ -61,10 +68,14 @@ impl Endpoint {
                 ),
             ));
         }
+        let headers = provider.attribution().iter();
+        let headers = headers.filter_map(|(header, name)| Some((*header, variable(ctx, name)?)));
         Ok(Self {
+            provider,
             url,
-            key: Some(Key(key)),
+            key: key.map(Key),
             trusted,
+            headers: headers.collect(),
         })
     }
 
@@ -110,14 +121,17 @@ fn is_variable_name(text: &str) -> bool {
             .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
-fn completions_url(base: &str) -> Result<reqwest::Url, NodeError> {
+fn chat_url(base: &str, provider: Provider) -> Result<reqwest::Url, NodeError> {
     let invalid = |detail: String| {
         NodeError::permanent(
             "model_bad_request",
-            format!("the base URL of the model server {detail}; write it like https://host/v1"),
+            format!(
+                "the base URL of the model server {detail}; write it like {}",
+                provider.default_base()
+            ),
         )
     };
-    let url = reqwest::Url::parse(&format!("{}/chat/completions", base.trim_end_matches('/')))
+    let url = reqwest::Url::parse(&format!("{}/{}", base.trim_end_matches('/'), provider.path()))
         .map_err(|error| invalid(format!("is not a URL ({error})")))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
@@ -131,9 +145,9 @@ fn host(url: &reqwest::Url) -> String {
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Whether the operator named this server, so that the environment's keys may go there: OpenAI, the base URLs of the
-/// environment, and listed hosts.
-fn is_trusted(url: &reqwest::Url, ctx: &NodeContext) -> bool {
+/// Whether the operator named this server, so that the environment's keys may go there: the provider itself, its base
+/// URLs of the environment, and listed hosts.
+fn is_trusted(url: &reqwest::Url, ctx: &NodeContext, provider: Provider) -> bool {
     let same = |base: &str| {
         reqwest::Url::parse(base.trim()).is_ok_and(|base| {
             base.scheme() == url.scheme()
@@ -141,8 +155,9 @@ fn is_trusted(url: &reqwest::Url, ctx: &NodeContext) -> bool {
                 && base.port_or_known_default() == url.port_or_known_default()
         })
     };
-    same(DEFAULT_BASE)
-        || BASE_VARIABLES
+    same(provider.default_base())
+        || provider
+            .base_variables()
             .iter()
             .filter_map(|name| (ctx.environment)(name))
             .any(|base| same(&base))
@@ -177,8 +192,10 @@ mod tests {
             ("OPENAI_API_BASE", "http://old/v1"),
         ]);
         let (without, _) = context(&[]);
-        let url =
-            |ctx, base| Endpoint::of(ctx, base, "sk".to_owned()).map(|endpoint| endpoint.url.to_string());
+        let url = |ctx, base| {
+            Endpoint::of(ctx, Provider::OpenAi, base, Some("sk".to_owned()))
+                .map(|endpoint| endpoint.url.to_string())
+        };
         assert_eq!(
             url(&with, Some("http://node/v1")).unwrap(),
             "http://node/v1/chat/completions"
@@ -233,7 +250,13 @@ mod tests {
             ("http://evil.example.com/v1", false),
         ];
         for (base, expected) in cases {
-            let endpoint = Endpoint::of(&ctx, Some(base), "sk-of-the-flow".to_owned()).unwrap();
+            let endpoint = Endpoint::of(
+                &ctx,
+                Provider::OpenAi,
+                Some(base),
+                Some("sk-of-the-flow".to_owned()),
+            )
+            .unwrap();
             assert_eq!(endpoint.trusted, expected, "{base}");
         }
     }
@@ -241,7 +264,9 @@ mod tests {
     #[test]
     fn metadata_addresses_are_for_the_operator_only() {
         const METADATA: &str = "http://169.254.169.254/v1";
-        let of = |ctx: &NodeContext, base| Endpoint::of(ctx, base, "sk-of-the-flow".to_owned());
+        let of = |ctx: &NodeContext, base| {
+            Endpoint::of(ctx, Provider::OpenAi, base, Some("sk-of-the-flow".to_owned()))
+        };
         let run = [
             ("OPENAI_BASE_URL", "http://0xa9fea9fe/v1"),
             (HOSTS, "169.254.169.254"),
@@ -275,19 +300,54 @@ mod tests {
     fn a_key_of_the_environment_is_kept_from_other_hosts() {
         let (name, value) = std::env::vars().find(|(_, value)| value.len() > 3).unwrap();
         let (ctx, _) = context(&[]);
-        let error = Endpoint::of(&ctx, Some("https://evil.example.com/v1"), value.clone()).unwrap_err();
+        let error = Endpoint::of(
+            &ctx,
+            Provider::OpenAi,
+            Some("https://evil.example.com/v1"),
+            Some(value.clone()),
+        )
+        .unwrap_err();
         assert_eq!(error.code, "model_unauthorized", "{name}");
         assert!(
             !error.message.contains(&value) || value.contains("example"),
             "{error}"
         );
-        assert!(Endpoint::of(&ctx, None, value).is_ok());
+        assert!(Endpoint::of(&ctx, Provider::OpenAi, None, Some(value)).is_ok());
+    }
+
+    #[test]
+    fn each_provider_has_its_place() {
+        let (with, _) = context(&[
+            ("ANTHROPIC_BASE_URL", "http://gateway/anthropic/"),
+            ("OLLAMA_BASE_URL", "http://box:11434"),
+        ]);
+        let (without, _) = context(&[]);
+        for (provider, expected, default) in [
+            (
+                Provider::Anthropic,
+                "http://gateway/anthropic/v1/messages",
+                "https://api.anthropic.com/v1/messages",
+            ),
+            (
+                Provider::Ollama,
+                "http://box:11434/api/chat",
+                "http://localhost:11434/api/chat",
+            ),
+        ] {
+            let at = |ctx| Endpoint::of(ctx, provider, None, None).unwrap();
+            assert_eq!(at(&with).url.as_str(), expected);
+            assert_eq!(at(&without).url.as_str(), default);
+            // Only the operator makes a place trusted, and only for this provider.
+            assert!(!at(&with).trusted && at(&without).trusted);
+            let other = Endpoint::of(&without, Provider::OpenAi, Some(default), None).unwrap();
+            assert!(!other.trusted);
+        }
     }
 
     #[test]
     fn keys_do_not_print() {
         let (ctx, _) = context(&[]);
-        let endpoint = Endpoint::of(&ctx, None, "sk-secret".to_owned()).unwrap();
+        let endpoint = Endpoint::of(&ctx, Provider::OpenAi, None, Some("sk-secret".to_owned())).unwrap();
         assert!(!format!("{endpoint:?}").contains("secret"));
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::Value as Json;
 
+use super::openai::Dialect;
 use super::settings::HOSTS;
-use super::wire::Dialect;
-use super::{Chat, retry, stream};
+use super::{Chat, Protocol, retry, stream};
 use crate::component::NodeError;
 use crate::outbound::Refused;
 
@@ -81,13 +81,19 @@ impl Fault {
         }
     }
 
-    /// The answer broke off or made no sense. What was already passed on cannot be taken back, so then no other try.
-    pub(super) fn broken(detail: impl Into<String>, passed_on: bool) -> Self {
+    /// The answer broke off or made no sense.
+    pub(super) fn broken(detail: impl Into<String>) -> Self {
         Self {
-            again: !passed_on,
+            again: true,
             later: true,
             ..Self::new("model_error", shortened(&detail.into()))
         }
+    }
+
+    /// The same after some text was passed on.
+    pub(super) fn after(mut self, passed_on: bool) -> Self {
+        self.again &= !passed_on;
+        self
     }
 
     pub(super) fn too_large(limit: usize) -> Self {
@@ -95,8 +101,8 @@ impl Fault {
     }
 
     /// An error object in a stream that began well.
-    pub(super) fn in_stream(error: &Json, passed_on: bool) -> Self {
-        Self::broken(format!("broke off with an error: {}", words(error)), passed_on)
+    pub(super) fn in_stream(error: &Json) -> Self {
+        Self::broken(format!("broke off with an error: {}", words(error)))
     }
 
     /// How to say it so that this server understands, if it named what it does not.
@@ -117,11 +123,18 @@ impl Fault {
             0 => String::new(),
             n => format!(" (after {} tries)", n + 1),
         };
+        let provider = chat.endpoint.provider;
         let message = match code {
-            "model_unauthorized" => format!(
-                "the model server {host} refused the API key: {detail}. Check the node's key, or OPENAI_API_KEY in the \
-                 worker's environment"
-            ),
+            "model_unauthorized" => match provider.key_variable() {
+                Some(variable) => format!(
+                    "the model server {host} refused the API key: {detail}. Check the node's key, or {variable} in the \
+                     worker's environment"
+                ),
+                None => format!(
+                    "the model server {host} refused the request: {detail}. Check whether it wants a key or another \
+                     address"
+                ),
+            },
             "model_rate_limited" => {
                 let wait =
                     retry_after.map(|wait| format!(" and asks to wait {} s", wait.as_secs_f64().ceil()));
@@ -137,9 +150,13 @@ impl Fault {
                  FLOWFLEET_MODEL_TIMEOUT_S, FLOWFLEET_MODEL_FIRST_BYTE_TIMEOUT_S or \
                  FLOWFLEET_MODEL_IDLE_TIMEOUT_S of the workers"
             ),
-            "model_unreachable" => format!(
-                "cannot reach the model server {host}{tries}: {detail}. Check OPENAI_BASE_URL and the network"
-            ),
+            "model_unreachable" => {
+                let check = provider.base_variable();
+                let check = check
+                    .map(|variable| format!("{variable} and "))
+                    .unwrap_or_default();
+                format!("cannot reach the model server {host}{tries}: {detail}. Check {check}the network")
+            }
             "model_bad_request" => format!(
                 "the model server {host} refused the request for model {:?}: {detail}. Check the model's name and the \
                  node's settings",
@@ -171,7 +188,11 @@ pub(super) fn refused_address(host: &str) -> NodeError {
 }
 
 /// An answer that is not a success.
-pub(super) async fn of_response(response: reqwest::Response, patience: Duration) -> Fault {
+pub(super) async fn of_response(
+    response: reqwest::Response,
+    patience: Duration,
+    protocol: Protocol,
+) -> Fault {
     let status = response.status();
     let headers = response.headers().clone();
     let retry_after = retry::asked(&headers, jiff::Timestamp::now());
@@ -193,7 +214,12 @@ pub(super) async fn of_response(response: reqwest::Response, patience: Duration)
     };
     fault.retry_after = retry_after;
     if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
-        fault.refused = field("param").map(str::to_owned).or_else(|| named(&said));
+        fault.refused = match protocol {
+            Protocol::OpenAi => field("param").map(str::to_owned).or_else(|| named(&said)),
+            // As Langflow does where a model has no say in it; a value out of its range is the user's.
+            Protocol::Anthropic => is_without_temperature(&said).then(|| "temperature".to_owned()),
+            Protocol::Ollama => None,
+        };
     }
     match headers
         .get("x-should-retry")
@@ -225,6 +251,19 @@ fn classified(status: StatusCode, code: Option<&str>) -> Fault {
         500.. => fault("model_error", true, true),
         _ => fault("model_bad_request", false, false),
     }
+}
+
+/// Whether a model says that it takes no temperature but its own.
+fn is_without_temperature(said: &str) -> bool {
+    let said = said.to_lowercase();
+    [
+        "`temperature` is deprecated",
+        "temperature is deprecated",
+        "'temperature' is not supported",
+        "'temperature' does not support",
+    ]
+    .iter()
+    .any(|marker| said.contains(marker))
 }
 
 /// Parameters we can do without, as servers without a `param` member name them.
@@ -323,7 +362,7 @@ mod tests {
         assert_eq!(long.chars().count(), MAX_WORDS);
         assert!(long.ends_with("é..."));
         assert_eq!(shortened(&"é".repeat(MAX_WORDS)), "é".repeat(MAX_WORDS));
-        let broken = Fault::broken("x".repeat(1000), false);
+        let broken = Fault::broken("x".repeat(1000));
         assert_eq!(broken.detail.len(), MAX_WORDS);
     }
 }

@@ -1,59 +1,35 @@
-//! The client of OpenAI-compatible model servers: chat completions, streamed.
+//! The client of model servers: chats, streamed, in the protocols of OpenAI, Anthropic and Ollama.
 //!
 //! Owns the wire, timeouts, retries within one call, which addresses a flow may connect to, and what an error tells
 //! the user. It neither logs nor returns keys. Which model is asked and with which messages is the components' business.
 
+mod anthropic;
 mod endpoint;
 mod fault;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod ollama;
+mod openai;
+mod provider;
+mod question;
 mod retry;
 mod settings;
 mod sse;
 mod stream;
-mod wire;
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use serde_json::{Map, Value as Json};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 
-use crate::component::{NodeContext, NodeError, Usage};
+use crate::component::{NodeContext, NodeError};
 use crate::metrics as names;
 
 pub(crate) use endpoint::{Endpoint, api_key};
 use fault::Fault;
+use openai::Dialect;
+pub(crate) use provider::{Protocol, Provider};
+pub(crate) use question::{Chat, Options, Reply, Shape, ToolCall, ToolSpec, Turn};
 pub use settings::{CallLimits, ModelSettings};
-
-/// One question to a model.
-#[derive(Debug, Clone)]
-pub(crate) struct Chat {
-    pub endpoint: Endpoint,
-    pub model: String,
-    pub messages: Vec<Json>,
-    /// Everything else of the request's body: temperature, limits, response format.
-    pub options: Map<String, Json>,
-    /// Whether the answer is wanted piece by piece.
-    pub stream: bool,
-}
-
-/// The whole answer.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Reply {
-    pub text: String,
-    /// What the model wants to be called, in its order.
-    pub tool_calls: Vec<ToolCall>,
-    pub usage: Usage,
-}
-
-/// A tool the model asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct ToolCall {
-    pub id: String,
-    pub name: String,
-    /// JSON, as the model wrote it.
-    pub arguments: String,
-}
 
 /// Asks, and asks again while that can help. Text is passed to `ctx.token` as it arrives.
 pub(crate) async fn chat(ctx: &NodeContext, chat: &Chat, settings: &CallLimits) -> Result<Reply, NodeError> {
@@ -75,7 +51,7 @@ pub(crate) async fn chat(ctx: &NodeContext, chat: &Chat, settings: &CallLimits) 
 }
 
 async fn ask(ctx: &NodeContext, chat: &Chat, settings: &CallLimits) -> Result<Reply, NodeError> {
-    let mut dialect = wire::Dialect::of(chat);
+    let mut dialect = Dialect::of(chat);
     // One key for all tries of one call, so that a gateway that knows it does not charge twice.
     let idempotency = uuid::Uuid::now_v7().to_string();
     let mut tries = 0;
@@ -110,7 +86,7 @@ async fn attempt(
     ctx: &NodeContext,
     chat: &Chat,
     settings: &CallLimits,
-    dialect: wire::Dialect,
+    dialect: Dialect,
     idempotency: &str,
 ) -> Result<Reply, Fault> {
     let asked = Box::pin(exchange(ctx, chat, settings, dialect, idempotency));
@@ -124,31 +100,10 @@ async fn exchange(
     ctx: &NodeContext,
     chat: &Chat,
     settings: &CallLimits,
-    dialect: wire::Dialect,
+    dialect: Dialect,
     idempotency: &str,
 ) -> Result<Reply, Fault> {
-    let body = wire::body(chat, dialect);
-    let mut request = ctx
-        .http
-        .client(chat.endpoint.trusted)
-        .post(chat.endpoint.url.clone())
-        .header(CONTENT_TYPE, "application/json")
-        .header(
-            ACCEPT,
-            if dialect.stream {
-                "text/event-stream, application/json"
-            } else {
-                "application/json"
-            },
-        )
-        .header("idempotency-key", idempotency)
-        .body(body);
-    if let Some(key) = &chat.endpoint.key {
-        let mut value =
-            HeaderValue::from_str(&format!("Bearer {}", key.reveal())).map_err(|_| Fault::bad_key())?;
-        value.set_sensitive(true);
-        request = request.header(AUTHORIZATION, value);
-    }
+    let request = request(ctx, chat, dialect)?.header("idempotency-key", idempotency);
     // Without streaming the first byte comes with the last one.
     let first = if dialect.stream {
         settings.first_byte
@@ -160,28 +115,85 @@ async fn exchange(
         Ok(Err(error)) => return Err(Fault::unreachable(&error)),
         Err(_) => return Err(Fault::timeout("the first byte", first)),
     };
+    let protocol = chat.endpoint.provider.protocol();
     if !response.status().is_success() {
-        return Err(fault::of_response(response, settings.idle.min(Duration::from_secs(10))).await);
+        let patience = settings.idle.min(Duration::from_secs(10));
+        return Err(fault::of_response(response, patience, protocol).await);
     }
-    let streamed = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|kind| {
-            kind.trim_start()
-                .to_ascii_lowercase()
-                .starts_with("text/event-stream")
-        });
-    if streamed {
-        stream::read(response, settings, &|text| ctx.token(text)).await
-    } else {
-        let bytes = stream::read_all(response, settings.idle, stream::MAX_RESPONSE_BYTES).await?;
-        let reply = wire::whole(&bytes)?;
-        if chat.stream && !reply.text.is_empty() {
-            ctx.token(&reply.text);
+    let token = |text: &str| ctx.token(text);
+    let heard: Option<stream::Heard<'_>> = if chat.stream { Some(&token) } else { None };
+    let reply = match protocol {
+        // One object a line, also where there is only one.
+        Protocol::Ollama => stream::read::<ollama::Answer>(response, settings, heard).await?,
+        Protocol::OpenAi if is_event_stream(&response) => {
+            stream::read::<openai::Answer>(response, settings, heard).await?
         }
-        Ok(reply)
+        Protocol::Anthropic if is_event_stream(&response) => {
+            stream::read::<anthropic::Answer>(response, settings, heard).await?
+        }
+        Protocol::OpenAi | Protocol::Anthropic => {
+            let bytes = stream::read_all(response, settings.idle, stream::MAX_RESPONSE_BYTES).await?;
+            let reply = match protocol {
+                Protocol::Anthropic => anthropic::whole(&bytes)?,
+                _ => openai::whole(&bytes)?,
+            };
+            if let Some(heard) = heard.filter(|_| !reply.text.is_empty()) {
+                heard(&reply.text);
+            }
+            reply
+        }
+    };
+    Ok(match protocol {
+        Protocol::Anthropic => anthropic::shaped(chat, reply),
+        _ => reply,
+    })
+}
+
+/// What is sent, apart from what is the same for each try.
+fn request(ctx: &NodeContext, chat: &Chat, dialect: Dialect) -> Result<reqwest::RequestBuilder, Fault> {
+    let endpoint = &chat.endpoint;
+    let protocol = endpoint.provider.protocol();
+    let (body, accept) = match protocol {
+        Protocol::OpenAi if dialect.stream => {
+            (openai::body(chat, dialect), "text/event-stream, application/json")
+        }
+        Protocol::OpenAi => (openai::body(chat, dialect), "application/json"),
+        Protocol::Anthropic => (anthropic::body(chat, dialect), "application/json"),
+        Protocol::Ollama => (ollama::body(chat), "application/json"),
+    };
+    let mut request = ctx
+        .http
+        .client(endpoint.trusted)
+        .post(endpoint.url.clone())
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT, accept)
+        .body(body);
+    for (name, value) in &endpoint.headers {
+        let value = HeaderValue::from_str(value).map_err(|_| Fault::bad_key())?;
+        request = request.header(*name, value);
     }
+    if protocol == Protocol::Anthropic {
+        request = request.header("anthropic-version", anthropic::VERSION);
+    }
+    if let Some(key) = &endpoint.key {
+        let (name, value) = match protocol {
+            Protocol::Anthropic => (HeaderName::from_static("x-api-key"), key.reveal().to_owned()),
+            Protocol::OpenAi | Protocol::Ollama => (AUTHORIZATION, format!("Bearer {}", key.reveal())),
+        };
+        let mut value = HeaderValue::from_str(&value).map_err(|_| Fault::bad_key())?;
+        value.set_sensitive(true);
+        request = request.header(name, value);
+    }
+    Ok(request)
+}
+
+fn is_event_stream(response: &reqwest::Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE);
+    kind.and_then(|value| value.to_str().ok()).is_some_and(|kind| {
+        kind.trim_start()
+            .to_ascii_lowercase()
+            .starts_with("text/event-stream")
+    })
 }
 
 #[cfg(test)]

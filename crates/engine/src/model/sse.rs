@@ -1,10 +1,13 @@
-//! Server-Sent Events, as far as model servers use them: the `data` of each event.
+//! Streams cut into pieces: Server-Sent Events, as far as model servers use them (the `data` of each event), or lines.
 //!
 //! Each byte is looked at once, so that a line without an end costs no more than its length.
 
+use super::stream::Framing;
+
 /// Bytes in, events out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Decoder {
+    framing: Framing,
     line: Vec<u8>,
     data: Option<String>,
     /// A carriage return ended the last line: a newline right after it belongs to it.
@@ -13,6 +16,24 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
+    pub(super) fn of(framing: Framing) -> Self {
+        Self {
+            framing,
+            line: Vec::new(),
+            data: None,
+            after_return: false,
+            started: false,
+        }
+    }
+
+    /// What is left when nothing follows: a line without an end; an event without one is none.
+    pub(super) fn end(&mut self) -> Option<String> {
+        match self.framing {
+            Framing::Lines => self.end_line(),
+            Framing::Events => None,
+        }
+    }
+
     /// Takes the next bytes and hands every event they complete to `event`, in order.
     pub(super) fn push(&mut self, bytes: &[u8], event: &mut Vec<String>) {
         for piece in bytes.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -40,6 +61,9 @@ impl Decoder {
         if !std::mem::replace(&mut self.started, true) {
             line = line.strip_prefix('\u{feff}').unwrap_or(line);
         }
+        if self.framing == Framing::Lines {
+            return Some(line.to_owned());
+        }
         if line.is_empty() {
             return self.data.take();
         }
@@ -65,7 +89,7 @@ mod tests {
     use super::*;
 
     fn decoded(chunks: &[&[u8]]) -> Vec<String> {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::of(Framing::Events);
         let mut events = Vec::new();
         for chunk in chunks {
             decoder.push(chunk, &mut events);
@@ -89,6 +113,17 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(decoded(&[text.as_bytes()]), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn lines() {
+        let mut decoder = Decoder::of(Framing::Lines);
+        let mut pieces = Vec::new();
+        decoder.push(b"{\"a\": 1}\n\r\n{\"b\"", &mut pieces);
+        decoder.push(b": 2}\r\nlast", &mut pieces);
+        assert_eq!(pieces, ["{\"a\": 1}", "", "{\"b\": 2}"]);
+        assert_eq!(decoder.end().as_deref(), Some("last"));
+        assert_eq!(Decoder::of(Framing::Events).end(), None);
     }
 
     proptest! {

@@ -1,5 +1,6 @@
-//! Reading answers: streamed as Server-Sent Events, or whole; both with limits on time and size.
+//! Reading answers: streamed as Server-Sent Events or lines, or whole; all with limits on time and size.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,8 +8,31 @@ use futures::{Stream, StreamExt};
 
 use super::fault::Fault;
 use super::sse::Decoder;
-use super::wire::{Completion, ToolDelta};
-use super::{CallLimits, Reply, ToolCall};
+use super::{CallLimits, Reply};
+
+/// Who is told of text as it comes.
+pub(super) type Heard<'h> = &'h (dyn Fn(&str) + Send + Sync);
+
+/// How a stream is cut into pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Server-Sent Events.
+    Events,
+    Lines,
+}
+
+/// A streamed answer so far.
+pub(super) trait Answer: Default + Send {
+    const FRAMING: Framing;
+
+    /// Takes one piece, which is never empty; true if it says that nothing follows.
+    fn take(&mut self, data: &str, heard: Heard<'_>) -> Result<bool, Fault>;
+
+    /// Whether the answer would be whole if nothing followed.
+    fn is_finished(&self) -> bool;
+
+    fn reply(self) -> Reply;
+}
 
 /// No answer of a model is longer; a server that sends more is broken or hostile.
 pub(super) const MAX_RESPONSE_BYTES: usize = 32 << 20;
@@ -49,7 +73,7 @@ pub(super) async fn read_all(
             Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk),
             Ok(Some(Err(BodyError::TooLarge))) => return Err(Fault::too_large(limit)),
             Ok(Some(Err(BodyError::Broken(error)))) => {
-                return Err(Fault::broken(format!("broke off: {error}"), false));
+                return Err(Fault::broken(format!("broke off: {error}")));
             }
             Ok(None) => return Ok(body),
             Err(_) => return Err(Fault::timeout("the next piece of its answer", idle)),
@@ -57,101 +81,64 @@ pub(super) async fn read_all(
     }
 }
 
-/// A streamed answer: each piece of text is passed on as it comes.
-pub(super) async fn read(
+/// A streamed answer: each piece of text is passed on as it comes. What was passed on cannot be taken back, so then a
+/// stream that breaks is not asked for again.
+pub(super) async fn read<A: Answer>(
     response: reqwest::Response,
     settings: &CallLimits,
-    on_token: &(dyn Fn(&str) + Send + Sync),
+    heard: Option<Heard<'_>>,
+) -> Result<Reply, Fault> {
+    let passed_on = AtomicBool::new(false);
+    let tell = |text: &str| {
+        if let Some(heard) = heard {
+            passed_on.store(true, Ordering::Relaxed);
+            heard(text);
+        }
+    };
+    let read = pieces::<A>(response, settings, &tell).await;
+    read.map_err(|fault| fault.after(passed_on.load(Ordering::Relaxed)))
+}
+
+async fn pieces<A: Answer>(
+    response: reqwest::Response,
+    settings: &CallLimits,
+    heard: Heard<'_>,
 ) -> Result<Reply, Fault> {
     let mut chunks = std::pin::pin!(limited(response, MAX_RESPONSE_BYTES));
-    let mut decoder = Decoder::default();
+    let mut decoder = Decoder::of(A::FRAMING);
     let mut events = Vec::new();
-    let mut answer = Answer::default();
+    let mut answer = A::default();
     let mut patience = settings.first_byte;
     loop {
-        let passed_on = !answer.reply.text.is_empty();
         let chunk = match tokio::time::timeout(patience, chunks.next()).await {
             Err(_) => return Err(Fault::timeout("the next piece of its answer", patience)),
             Ok(None) => break,
             Ok(Some(Ok(chunk))) => chunk,
             // Whatever happens to the connection after the last piece, the answer is whole.
-            Ok(Some(Err(BodyError::Broken(_)))) if answer.finished => break,
+            Ok(Some(Err(BodyError::Broken(_)))) if answer.is_finished() => break,
             Ok(Some(Err(BodyError::TooLarge))) => return Err(Fault::too_large(MAX_RESPONSE_BYTES)),
             Ok(Some(Err(BodyError::Broken(error)))) => {
-                return Err(Fault::broken(format!("broke off: {error}"), passed_on));
+                return Err(Fault::broken(format!("broke off: {error}")));
             }
         };
         patience = settings.idle;
         decoder.push(&chunk, &mut events);
         for event in events.drain(..) {
-            if answer.take(event.trim(), on_token)? {
-                return Ok(answer.reply);
+            let piece = event.trim();
+            if !piece.is_empty() && answer.take(piece, heard)? {
+                return Ok(answer.reply());
             }
         }
     }
-    if answer.finished {
-        return Ok(answer.reply);
-    }
-    let passed_on = !answer.reply.text.is_empty();
-    Err(Fault::broken(
-        "broke off before the answer was complete",
-        passed_on,
-    ))
-}
-
-/// A streamed answer so far.
-#[derive(Debug, Default)]
-pub(super) struct Answer {
-    pub(super) reply: Reply,
-    /// The index of the tool call that grows last.
-    growing: Option<u64>,
-    finished: bool,
-}
-
-impl Answer {
-    /// Takes one event; true if it says that nothing follows.
-    pub(super) fn take(
-        &mut self,
-        data: &str,
-        on_token: &(dyn Fn(&str) + Send + Sync),
-    ) -> Result<bool, Fault> {
-        if data.is_empty() || data == "[DONE]" {
-            return Ok(!data.is_empty());
-        }
-        let passed_on = !self.reply.text.is_empty();
-        let mut piece: Completion = serde_json::from_str(data).map_err(|error| {
-            Fault::broken(
-                format!("sent a piece that is not a chat completion ({error})"),
-                passed_on,
-            )
-        })?;
-        if let Some(error) = piece.error.as_ref().filter(|error| !error.is_null()) {
-            return Err(Fault::in_stream(error, passed_on));
-        }
-        let text = piece.text();
-        if !text.is_empty() {
-            on_token(&text);
-            self.reply.text.push_str(&text);
-        }
-        for delta in piece.take_tool_calls() {
-            self.take_tool_call(delta);
-        }
-        self.finished |= piece.finished();
-        if let Some(usage) = piece.usage() {
-            self.reply.usage = usage;
-        }
-        Ok(false)
-    }
-
-    /// Calls come one after the other; one without an index belongs to the last.
-    fn take_tool_call(&mut self, delta: ToolDelta) {
-        let calls = &mut self.reply.tool_calls;
-        if calls.is_empty() || delta.index.is_some_and(|index| self.growing != Some(index)) {
-            calls.push(ToolCall::default());
-        }
-        self.growing = delta.index.or(self.growing);
-        if let Some(call) = calls.last_mut() {
-            delta.add_to(call);
+    // A last line may come without an end.
+    if let Some(rest) = decoder.end() {
+        let piece = rest.trim();
+        if !piece.is_empty() {
+            answer.take(piece, heard)?;
         }
     }
+    if answer.is_finished() {
+        return Ok(answer.reply());
+    }
+    Err(Fault::broken("broke off before the answer was complete"))
 }

@@ -11,6 +11,7 @@ mod groups;
 mod hostile;
 mod langflow;
 mod operator;
+mod providers;
 mod random;
 mod requests;
 mod resume;

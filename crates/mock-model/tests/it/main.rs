@@ -191,3 +191,106 @@ async fn shutdown_stops_listening_at_once() {
     }
     request.abort();
 }
+
+async fn post_to(server: &Handle, path: &str, key: &str, body: &Value) -> (u16, String) {
+    let response = reqwest::Client::new()
+        .post(format!("{}{path}", server.root_url()))
+        .header("x-api-key", key)
+        .bearer_auth(key)
+        .body(body.to_string())
+        .send()
+        .await
+        .unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn messages_are_answered_as_anthropic_does() {
+    let server = spawn(Config {
+        api_key: Some("k".to_owned()),
+        ..Config::default()
+    })
+    .await
+    .unwrap();
+    let question = r#"{"n": 1} [call add {"e": "1"}]"#;
+    let mut body = json!({"model": "m", "max_tokens": 9, "system": "s", "messages": [{"role": "user", "content": "hi there"}]});
+    let (status, text) = post_to(&server, "/v1/messages", "wrong", &body).await;
+    let refused: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &refused["type"]), (401, &json!("error")));
+    let (_, text) = post_to(&server, "/v1/messages", "k", &body).await;
+    let whole: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        whole["content"],
+        json!([{"type": "text", "text": "echo: hi there"}])
+    );
+    assert_eq!(
+        (&whole["stop_reason"], &whole["usage"]),
+        (
+            &json!("end_turn"),
+            &json!({"input_tokens": 3, "output_tokens": 3})
+        )
+    );
+    body["stream"] = true.into();
+    let (_, text) = post_to(&server, "/v1/messages", "k", &body).await;
+    let events = text
+        .split("\n\n")
+        .filter_map(|event| event.split_once("\ndata: "));
+    let events: Vec<Value> = events
+        .map(|(_, data)| serde_json::from_str(data).unwrap())
+        .collect();
+    let streamed: String = events
+        .iter()
+        .filter_map(|event| event["delta"]["text"].as_str())
+        .collect();
+    assert_eq!(streamed, "echo: hi there");
+    assert_eq!(events.last().unwrap()["type"], "message_stop");
+    body["stream"] = false.into();
+    body["messages"][0]["content"] = question.into();
+    body["tools"] = json!([{"name": "add"}]);
+    for (choice, name, input) in [
+        (json!(null), "add", json!({"e": "1"})),
+        (json!({"type": "tool", "name": "x"}), "x", json!({"n": 1})),
+    ] {
+        body["tool_choice"] = choice;
+        let (_, text) = post_to(&server, "/v1/messages", "k", &body).await;
+        let whole: Value = serde_json::from_str(&text).unwrap();
+        let call = json!([{"type": "tool_use", "id": "toolu_0", "name": name, "input": input}]);
+        assert_eq!(
+            (&whole["content"], &whole["stop_reason"]),
+            (&call, &json!("tool_use"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn chats_are_answered_as_ollama_does() {
+    let server = spawn(Config::default()).await.unwrap();
+    let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi there"}]});
+    let (_, text) = post_to(&server, "/api/chat", "", &body).await;
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let streamed: String = lines
+        .iter()
+        .filter_map(|line| line["message"]["content"].as_str())
+        .collect();
+    assert_eq!(streamed, "echo: hi there");
+    let last = lines.last().unwrap();
+    assert_eq!(
+        (&last["done"], &last["prompt_eval_count"], &last["eval_count"]),
+        (&json!(true), &json!(2), &json!(3))
+    );
+    body["stream"] = false.into();
+    body["tools"] = json!([{"type": "function", "function": {"name": "add"}}]);
+    body["messages"][0]["content"] = r#"[call add {"e": "1"}]"#.into();
+    let (_, text) = post_to(&server, "/api/chat", "", &body).await;
+    let whole: Value = serde_json::from_str(&text).unwrap();
+    let call = json!([{"function": {"name": "add", "arguments": {"e": "1"}}}]);
+    assert_eq!(
+        (&whole["message"]["tool_calls"], &whole["done"]),
+        (&call, &json!(true))
+    );
+    let (status, text) = post_to(&server, "/api/chat", "", &json!({"model": "m", "messages": []})).await;
+    assert_eq!((status, text.contains("\"error\":\"")), (400, true));
+}

@@ -13,7 +13,7 @@ use super::tool::{Complaint, Tool};
 use super::{ask, from_node, params, properties, wants};
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput, Params, Usage};
 use crate::memory::Recall;
-use crate::model::{Chat, Endpoint, Reply, ToolCall, api_key, chat};
+use crate::model::{Chat, Options, Provider, Reply, ToolCall, Turn, chat};
 use crate::value::{Message, Value};
 
 const OUTPUT: &str = "response";
@@ -22,25 +22,17 @@ const CONTINUE: &str = "Continue the conversation.";
 const MOST_CALLS: i64 = 15;
 
 pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput, NodeError> {
-    let model = selected(call)?;
-    let key = api_key(
-        ctx,
-        params::optional_text(call, "api_key")?.as_deref(),
-        "OPENAI_API_KEY",
-    )?;
+    let (model, provider) = selected(call)?;
     let tools = tools(call);
-    let mut options = Map::new();
-    if let Some(limit) = params::integer(call, "max_tokens").filter(|limit| *limit != 0) {
-        options.insert("max_completion_tokens".to_owned(), limit.into());
-    }
-    if !tools.is_empty() {
-        options.insert("tools".to_owned(), tools.iter().map(Tool::schema).collect());
-    }
     let question = Chat {
-        endpoint: Endpoint::of(ctx, None, key)?,
-        messages: Vec::new(),
+        endpoint: ask::endpoint(call, ctx, provider, None)?,
+        turns: Vec::new(),
         model,
-        options,
+        options: Options {
+            limit: params::integer(call, "max_tokens").filter(|limit| *limit >= 1),
+            tools: tools.iter().map(Tool::spec).collect(),
+            ..Options::default()
+        },
         stream: true,
     };
     let mut output = NodeOutput::default();
@@ -67,7 +59,7 @@ async fn respond(
     mut question: Chat,
 ) -> Result<(Message, Usage), NodeError> {
     let instructions = instructions(call, ctx, &question.model)?;
-    question.messages = messages(call, ctx, instructions, &question.model).await?;
+    question.turns = turns(call, ctx, instructions).await?;
     let is_heard = call.near_chat.output && ctx.run.memory.is_some();
     let draft = match is_heard && tools.iter().any(Tool::listens) {
         true => Some(draft(call, ctx).await?),
@@ -120,16 +112,19 @@ async fn converse(
         let Some(calls) = wanted(&reply) else {
             return Ok((said, usage));
         };
-        question.messages.push(turn(&reply, &calls));
+        question.turns.push(turn(&reply, &calls));
         let answers = join_all(calls.iter().map(|wanted| answer_of(tools, wanted, ctx))).await;
         for (wanted, answer) in calls.iter().zip(answers) {
             if ctx.run.memory.is_some() {
                 said.steps.push(step(wanted, &answer));
             }
+            let failed = answer.is_err();
             let (Ok(content) | Err(Complaint(content))) = answer;
-            question
-                .messages
-                .push(json!({"content": content, "role": "tool", "tool_call_id": wanted.id}));
+            question.turns.push(Turn::Tool {
+                id: wanted.id.to_owned(),
+                content,
+                failed,
+            });
         }
     }
     let over = format!("Model call limits exceeded: run limit ({limit}/{limit})");
@@ -164,19 +159,17 @@ fn wanted(reply: &Reply) -> Option<Vec<Wanted<'_>>> {
 }
 
 /// The model's turn, as it is told to it again.
-fn turn(reply: &Reply, calls: &[Wanted<'_>]) -> Json {
-    let content = match reply.text.as_str() {
-        "" => Json::Null,
-        text => text.into(),
+fn turn(reply: &Reply, calls: &[Wanted<'_>]) -> Turn {
+    let call = |wanted: &Wanted<'_>| ToolCall {
+        id: wanted.id.to_owned(),
+        name: wanted.name.to_owned(),
+        arguments: crate::template::python_json(&Json::Object(wanted.arguments.clone())),
     };
-    let calls: Vec<Json> = calls
-        .iter()
-        .map(|call| {
-            let arguments = crate::template::python_json(&Json::Object(call.arguments.clone()));
-            json!({"type": "function", "id": call.id, "function": {"name": call.name, "arguments": arguments}})
-        })
-        .collect();
-    json!({"content": content, "role": "assistant", "tool_calls": calls})
+    Turn::Assistant {
+        text: reply.text.clone(),
+        calls: calls.iter().map(call).collect(),
+        blocks: reply.blocks.clone(),
+    }
 }
 
 /// A tool that ran, as a conversation shows it.
@@ -259,28 +252,22 @@ fn instructions(call: &NodeCall, ctx: &NodeContext, model: &str) -> Result<Strin
 }
 
 /// The instructions, what was said before, then the input: always as the user, also from another agent.
-async fn messages(
-    call: &NodeCall,
-    ctx: &NodeContext,
-    instructions: String,
-    model: &str,
-) -> Result<Vec<Json>, NodeError> {
+async fn turns(call: &NodeCall, ctx: &NodeContext, instructions: String) -> Result<Vec<Turn>, NodeError> {
     let input = params::message(call, "input_value")?.unwrap_or_default();
     if !input.files.is_empty() {
         return Err(ask::files_unsupported(call));
     }
-    let mut messages = vec![json!({"content": instructions, "role": ask::system_role(model)})];
-    messages.extend(history(call, ctx, &input).await?);
-    let input = match input.text.trim() {
+    let mut turns = vec![Turn::System(instructions)];
+    turns.extend(history(call, ctx, &input).await?);
+    turns.push(Turn::User(match input.text.trim() {
         "" => CONTINUE.to_owned(),
         _ => input.text,
-    };
-    messages.push(json!({"content": input, "role": "user"}));
-    Ok(messages)
+    }));
+    Ok(turns)
 }
 
 /// What was said before, oldest first, without the input itself.
-async fn history(call: &NodeCall, ctx: &NodeContext, input: &Message) -> Result<Vec<Json>, NodeError> {
+async fn history(call: &NodeCall, ctx: &NodeContext, input: &Message) -> Result<Vec<Turn>, NodeError> {
     let limit = if call.params.contains_key("n_messages") {
         params::integer(call, "n_messages")
     } else {
@@ -293,7 +280,7 @@ async fn history(call: &NodeCall, ctx: &NodeContext, input: &Message) -> Result<
         limit: conversation::limit(limit),
         ..Recall::default()
     };
-    let mut messages = Vec::new();
+    let mut turns = Vec::new();
     for said in recall(call, ctx, &wanted).await?.into_iter().rev() {
         let message = said.message;
         if id_of(input) == Some(said.id.as_str())
@@ -308,14 +295,16 @@ async fn history(call: &NodeCall, ctx: &NodeContext, input: &Message) -> Result<
         if from_user && !message.files.is_empty() {
             return Err(ask::files_unsupported(call));
         }
-        let role = if from_user { "user" } else { "assistant" };
-        messages.push(json!({"content": message.text, "role": role}));
+        turns.push(match from_user {
+            true => Turn::User(message.text),
+            false => Turn::said(message.text),
+        });
     }
-    Ok(messages)
+    Ok(turns)
 }
 
-/// The model's name: of the model field, or of the fields that older exports have instead.
-fn selected(call: &NodeCall) -> Result<String, NodeError> {
+/// The model's name and provider: of the model field, or of the fields that older exports have instead.
+fn selected(call: &NodeCall) -> Result<(String, Provider), NodeError> {
     let entry = match params::json(call, "model") {
         Some(Json::Array(entries)) => entries.first().cloned(),
         Some(Json::String(name)) if name == "connect_other_models" => return Err(ask::connected_model(call)),
@@ -332,8 +321,7 @@ fn selected(call: &NodeCall) -> Result<String, NodeError> {
         ),
     };
     match (name.filter(|name| !name.is_empty()), provider) {
-        (Some(name), Some(provider)) if provider.eq_ignore_ascii_case("OpenAI") => Ok(name),
-        (Some(_), Some(provider)) => Err(ask::provider_unsupported(call, &provider)),
+        (Some(name), Some(provider)) => Ok((name, ask::provider(call, &provider)?)),
         _ => Err(NodeError::permanent(
             "field_required",
             format!(

@@ -5,11 +5,11 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Tool, converse, instructions, messages};
+use super::{Tool, converse, instructions, turns};
 use crate::component::{NodeCall, NodeContext, NodeError, Usage};
 use crate::components::structured_output::schema::Schema;
 use crate::components::{ask, dumps, params};
-use crate::model::{Chat, chat};
+use crate::model::{Chat, Shape, Turn, chat};
 
 pub(super) const OUTPUT: &str = "structured_response";
 const ABOUT: &str = "A list of extracted records.";
@@ -40,17 +40,14 @@ pub(super) async fn respond(
     let list = schema.free_name("objects");
     let instructions = instructions(call, ctx, &question.model)?;
     if tools.is_empty() {
-        let shape = schema.container("OutputModel", (&list, ABOUT, ITEMS), true);
-        let format = json!({"type": "json_schema", "json_schema": {"schema": shape, "name": "OutputModel", "strict": true}});
-        question.options.insert("response_format".to_owned(), format);
-        question.messages = Vec::new();
-        if !instructions.is_empty() {
-            let role = ask::system_role(&question.model);
-            question
-                .messages
-                .push(json!({"content": instructions, "role": role}));
-        }
-        question.messages.push(json!({"content": input, "role": "user"}));
+        let shape = |strict| schema.container("OutputModel", (&list, ABOUT, ITEMS), strict);
+        question.options.shape = Some(Shape {
+            name: "OutputModel".to_owned(),
+            schema: shape(false),
+            strict: shape(true),
+        });
+        question.turns = ask::conversation(&instructions, "");
+        question.turns.push(Turn::User(input));
         let reply = chat(ctx, &question, &ctx.model.limits).await?;
         let found = serde_json::from_str(&reply.text).map_err(|error| error.to_string());
         let found = found.and_then(|answer: Json| native(&schema, &list, &answer));
@@ -62,7 +59,7 @@ pub(super) async fn respond(
     let told = Some(instructions).filter(|instructions| !instructions.is_empty());
     let order = format!("{ORDER}{}", dumps::python(&shape));
     let parts: Vec<String> = told.into_iter().chain(format).chain([order]).collect();
-    question.messages = messages(call, ctx, parts.join("\n\n"), &question.model).await?;
+    question.turns = turns(call, ctx, parts.join("\n\n")).await?;
     let (said, usage) = converse(call, ctx, tools, &mut question).await?;
     Ok((found_in(&schema, &list, &said.text), usage))
 }

@@ -379,7 +379,7 @@ async fn what_cannot_be_asked_is_refused_before() {
     };
     for (more, variables, code) in [
         (
-            vec![("model", field(json!([{"name": "m", "provider": "Anthropic"}])))],
+            vec![("model", field(json!([{"name": "m", "provider": "Groq"}])))],
             &key[..],
             "provider_unsupported",
         ),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{ask, language_model, params, wants};
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput, Usage};
-use crate::model::{Chat, Reply, chat};
+use crate::model::{Chat, Reply, Shape, ToolSpec, Turn, chat};
 use crate::value::Value;
 
 use schema::Schema;
@@ -48,7 +48,7 @@ pub(super) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         ));
     }
     let mut question = Chat {
-        messages: ask::conversation(&selected.model, &system, &input),
+        turns: ask::conversation(&system, &input),
         endpoint: selected.endpoint,
         options: selected.options,
         model: selected.model,
@@ -92,21 +92,19 @@ async fn by_tool(
     (schema, name): (&Schema, &str),
     usage: &mut Usage,
 ) -> Result<Objects, NodeError> {
-    let function = json!({"name": name, "description": format!("A list of {name}."), "parameters": schema.list(name, false)});
-    let choice = json!({"type": "function", "function": {"name": name}});
-    let plain = question.options.clone();
-    let first = question.messages.clone();
-    question.options.insert(
-        "tools".to_owned(),
-        json!([{"type": "function", "function": function}]),
-    );
-    question.options.insert("tool_choice".to_owned(), choice);
+    let (plain, first) = (question.options.clone(), question.turns.clone());
+    question.options.tools = vec![ToolSpec {
+        name: name.to_owned(),
+        description: format!("A list of {name}."),
+        parameters: schema.list(name, false),
+    }];
+    question.options.must_call = Some(name.to_owned());
     let mut wrong = String::new();
     for _ in 0..=CORRECTIONS {
         let reply = chat(ctx, question, &ctx.model.limits).await;
         // Another way of asking starts from the beginning.
         let reply =
-            reply.inspect_err(|_| (question.options, question.messages) = (plain.clone(), first.clone()))?;
+            reply.inspect_err(|_| (question.options, question.turns) = (plain.clone(), first.clone()))?;
         *usage += reply.usage;
         match called(&reply, name, schema) {
             Ok(objects) => return Ok(objects),
@@ -140,20 +138,20 @@ fn called(reply: &Reply, name: &str, schema: &Schema) -> Result<Objects, Misfit>
 
 /// Tells the model what is wrong with its call.
 fn correct(question: &mut Chat, reply: &Reply, wrong: &str) {
-    let calls = reply.tool_calls.iter().map(|call| {
-        json!({"type": "function", "id": call.id, "function": {"name": call.name, "arguments": call.arguments}})
+    question.turns.push(Turn::Assistant {
+        text: String::new(),
+        calls: reply.tool_calls.clone(),
+        blocks: Vec::new(),
     });
-    let calls: Vec<Json> = calls.collect();
-    question
-        .messages
-        .push(json!({"content": null, "role": "assistant", "tool_calls": calls}));
     for call in &reply.tool_calls {
         let content = format!(
             "The arguments do not fit the schema: {wrong}. Call it again with all of them corrected."
         );
-        question
-            .messages
-            .push(json!({"content": content, "role": "tool", "tool_call_id": call.id}));
+        question.turns.push(Turn::Tool {
+            id: call.id.clone(),
+            content,
+            failed: true,
+        });
     }
 }
 
@@ -164,8 +162,11 @@ async fn as_json(
     (schema, name): (&Schema, &str),
     usage: &mut Usage,
 ) -> Result<Objects, NodeError> {
-    let format = json!({"type": "json_schema", "json_schema": {"schema": schema.list(name, true), "name": name, "strict": true}});
-    question.options.insert("response_format".to_owned(), format);
+    question.options.shape = Some(Shape {
+        name: name.to_owned(),
+        schema: schema.list(name, false),
+        strict: schema.list(name, true),
+    });
     let reply = chat(ctx, question, &ctx.model.limits).await?;
     *usage += reply.usage;
     let answer: Map<String, Json> = serde_json::from_str(&reply.text)

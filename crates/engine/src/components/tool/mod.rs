@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use super::printed::printed;
 use super::read_file;
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, Param};
+use crate::model::ToolSpec;
 use crate::template::{python_json, python_repr};
 use crate::value::Value;
 
@@ -132,7 +133,7 @@ impl Tool {
     }
 
     /// What the model is told.
-    pub(super) fn schema(&self) -> Json {
+    pub(super) fn spec(&self) -> ToolSpec {
         let properties: Map<String, Json> = self
             .offer
             .arguments
@@ -151,11 +152,11 @@ impl Tool {
             parameters.insert("required".to_owned(), json!(required));
         }
         parameters.insert("type".to_owned(), "object".into());
-        json!({"type": "function", "function": {
-            "name": self.name,
-            "description": self.description,
-            "parameters": parameters,
-        }})
+        ToolSpec {
+            name: self.name.clone(),
+            description: self.description.clone(),
+            parameters: Json::Object(parameters),
+        }
     }
 
     /// Runs it once: the text for the model.

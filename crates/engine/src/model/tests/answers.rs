@@ -14,7 +14,8 @@ async fn a_streamed_answer_arrives_token_by_token() {
             usage: Usage {
                 input_tokens: 1,
                 output_tokens: 2
-            }
+            },
+            blocks: Vec::new(),
         }
     );
     assert_eq!(tokens, ["echo:", " hi"]);

@@ -3,16 +3,18 @@
 mod addresses;
 mod answers;
 mod failures;
+mod providers;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use flowfleet_mock_model as mock;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::component::Usage;
 use crate::components::testing::context;
 
 /// A server that answers its n-th request with the n-th bytes, the last ones from then on.
@@ -116,16 +118,22 @@ fn quick() -> CallLimits {
     }
 }
 
+fn endpoint(ctx: &NodeContext, provider: Provider, base: &str) -> Endpoint {
+    let key = provider.key_variable().map(|_| "sk-very-secret".to_owned());
+    Endpoint::of(ctx, provider, Some(base), key).unwrap()
+}
+
 fn question(ctx: &NodeContext, base: &str) -> Chat {
     Chat {
-        endpoint: Endpoint::of(ctx, Some(base), "sk-very-secret".to_owned()).unwrap(),
+        endpoint: endpoint(ctx, Provider::OpenAi, base),
         model: "m".to_owned(),
         stream: true,
-        messages: vec![json!({"role": "user", "content": "hi"})],
-        options: Map::from_iter([
-            ("temperature".to_owned(), json!(0.1)),
-            ("max_completion_tokens".to_owned(), json!(9)),
-        ]),
+        turns: vec![Turn::User("hi".to_owned())],
+        options: Options {
+            temperature: Some(0.1),
+            limit: Some(9),
+            ..Options::default()
+        },
     }
 }
 
@@ -144,5 +152,6 @@ fn reply(text: &str) -> Reply {
             input_tokens: 3,
             output_tokens: 2,
         },
+        blocks: Vec::new(),
     }
 }

@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::fault::Fault;
-use super::{Chat, Reply, ToolCall};
+use super::stream::{self, Framing, Heard};
+use super::{Chat, Reply, ToolCall, Turn};
 use crate::component::Usage;
 
 /// What of the protocol is used. Servers that call themselves compatible know different parts of it.
@@ -12,7 +13,7 @@ use crate::component::Usage;
 pub(super) struct Dialect {
     pub stream: bool,
     usage: bool,
-    temperature: bool,
+    pub temperature: bool,
     max_completion_tokens: bool,
 }
 
@@ -31,6 +32,7 @@ impl Dialect {
     pub(super) fn of(chat: &Chat) -> Self {
         Self {
             stream: chat.stream,
+            usage: chat.endpoint.provider.asks_for_usage(),
             ..Self::default()
         }
     }
@@ -58,19 +60,45 @@ impl Dialect {
 }
 
 pub(super) fn body(chat: &Chat, dialect: Dialect) -> String {
+    let options = &chat.options;
     let mut body = Map::new();
     body.insert("model".to_owned(), chat.model.clone().into());
-    body.insert("messages".to_owned(), chat.messages.clone().into());
-    for (name, value) in &chat.options {
-        match name.as_str() {
-            "temperature" if !dialect.temperature => {}
-            "max_completion_tokens" if !dialect.max_completion_tokens => {
-                body.insert("max_tokens".to_owned(), value.clone());
-            }
-            _ => {
-                body.insert(name.clone(), value.clone());
-            }
-        }
+    let turns = chat.turns.iter().map(|turn| message(turn, &chat.model));
+    body.insert("messages".to_owned(), turns.collect());
+    if let Some(temperature) = options.temperature.filter(|_| dialect.temperature) {
+        body.insert("temperature".to_owned(), temperature.into());
+    }
+    if let Some(limit) = options.limit {
+        body.insert("max_completion_tokens".to_owned(), limit.into());
+    }
+    if !options.tools.is_empty() {
+        let tool = |tool: &super::ToolSpec| {
+            json!({"type": "function", "function": {
+                "name": tool.name, "description": tool.description, "parameters": tool.parameters,
+            }})
+        };
+        body.insert("tools".to_owned(), options.tools.iter().map(tool).collect());
+    }
+    if let Some(name) = &options.must_call {
+        let choice = json!({"type": "function", "function": {"name": name}});
+        body.insert("tool_choice".to_owned(), choice);
+    }
+    if let Some(shape) = &options.shape {
+        let format = json!({"type": "json_schema", "json_schema": {
+            "schema": shape.strict, "name": shape.name, "strict": true,
+        }});
+        body.insert("response_format".to_owned(), format);
+    }
+    for (name, value) in &options.more {
+        body.insert(name.clone(), value.clone());
+    }
+    if !dialect.temperature {
+        body.remove("temperature");
+    }
+    if !dialect.max_completion_tokens
+        && let Some(limit) = body.remove("max_completion_tokens")
+    {
+        body.insert("max_tokens".to_owned(), limit);
     }
     body.insert("stream".to_owned(), dialect.stream.into());
     if dialect.stream && dialect.usage {
@@ -79,15 +107,43 @@ pub(super) fn body(chat: &Chat, dialect: Dialect) -> String {
     Json::Object(body).to_string()
 }
 
+fn message(turn: &Turn, model: &str) -> Json {
+    match turn {
+        Turn::System(text) => json!({"role": system_role(model), "content": text}),
+        Turn::User(text) => json!({"role": "user", "content": text}),
+        Turn::Assistant { text, calls, .. } if calls.is_empty() => {
+            json!({"role": "assistant", "content": text})
+        }
+        Turn::Assistant { text, calls, .. } => {
+            let call = |call: &ToolCall| {
+                json!({"type": "function", "id": call.id,
+                    "function": {"name": call.name, "arguments": call.arguments}})
+            };
+            let calls: Vec<Json> = calls.iter().map(call).collect();
+            let text = Some(text).filter(|text| !text.is_empty());
+            json!({"role": "assistant", "content": text, "tool_calls": calls})
+        }
+        Turn::Tool { id, content, .. } => json!({"role": "tool", "content": content, "tool_call_id": id}),
+    }
+}
+
+/// The o series calls its system messages otherwise.
+fn system_role(model: &str) -> &'static str {
+    let is_o_series = model
+        .strip_prefix('o')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    if is_o_series { "developer" } else { "system" }
+}
+
 /// A whole answer, or one piece of a streamed one.
 #[derive(Debug, Deserialize)]
-pub(super) struct Completion {
+struct Completion {
     #[serde(default)]
     choices: Option<Vec<Choice>>,
     #[serde(default)]
     usage: Option<WireUsage>,
     #[serde(default)]
-    pub error: Option<Json>,
+    error: Option<Json>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,9 +166,9 @@ struct Delta {
 
 /// A tool call, or a piece of one: pieces have the same index, and the first one has the id and the name.
 #[derive(Debug, Deserialize)]
-pub(super) struct ToolDelta {
+struct ToolDelta {
     #[serde(default)]
-    pub(super) index: Option<u64>,
+    index: Option<u64>,
     #[serde(default)]
     id: Option<String>,
     #[serde(default)]
@@ -128,7 +184,7 @@ struct FunctionDelta {
 }
 
 impl ToolDelta {
-    pub(super) fn add_to(self, call: &mut ToolCall) {
+    fn add_to(self, call: &mut ToolCall) {
         if let Some(id) = self.id.filter(|id| !id.is_empty()) {
             call.id = id;
         }
@@ -148,7 +204,7 @@ struct WireUsage {
 
 impl Completion {
     /// The first choice's text; content may come in blocks, of which those that are no text are left out.
-    pub(super) fn text(&self) -> String {
+    fn text(&self) -> String {
         let content = self
             .first()
             .and_then(|choice| choice.delta.as_ref())
@@ -168,7 +224,7 @@ impl Completion {
     }
 
     /// The first choice's tool calls.
-    pub(super) fn take_tool_calls(&mut self) -> Vec<ToolDelta> {
+    fn take_tool_calls(&mut self) -> Vec<ToolDelta> {
         let choices = self.choices.as_mut();
         let first = choices.and_then(|choices| choices.iter_mut().find(|choice| choice.index == 0));
         let delta = first.and_then(|choice| choice.delta.as_mut());
@@ -177,11 +233,11 @@ impl Completion {
             .unwrap_or_default()
     }
 
-    pub(super) fn finished(&self) -> bool {
+    fn finished(&self) -> bool {
         self.first().is_some_and(|choice| choice.finish_reason.is_some())
     }
 
-    pub(super) fn usage(&self) -> Option<Usage> {
+    fn usage(&self) -> Option<Usage> {
         self.usage.as_ref().map(|usage| Usage {
             input_tokens: usage.prompt_tokens.unwrap_or(0),
             output_tokens: usage.completion_tokens.unwrap_or(0),
@@ -195,17 +251,13 @@ impl Completion {
 
 /// An answer that came in one piece.
 pub(super) fn whole(bytes: &[u8]) -> Result<Reply, Fault> {
-    let mut completion: Completion = serde_json::from_slice(bytes).map_err(|error| {
-        Fault::broken(
-            format!("sent an answer that is not a chat completion ({error})"),
-            false,
-        )
-    })?;
+    let mut completion: Completion = serde_json::from_slice(bytes)
+        .map_err(|error| Fault::broken(format!("sent an answer that is not a chat completion ({error})")))?;
     if let Some(error) = completion.error.as_ref().filter(|error| !error.is_null()) {
-        return Err(Fault::in_stream(error, false));
+        return Err(Fault::in_stream(error));
     }
     if completion.first().is_none() {
-        return Err(Fault::broken("sent an answer without choices", false));
+        return Err(Fault::broken("sent an answer without choices"));
     }
     let whole_call = |delta: ToolDelta| {
         let mut call = ToolCall::default();
@@ -216,5 +268,66 @@ pub(super) fn whole(bytes: &[u8]) -> Result<Reply, Fault> {
         tool_calls: completion.take_tool_calls().into_iter().map(whole_call).collect(),
         text: completion.text(),
         usage: completion.usage().unwrap_or_default(),
+        blocks: Vec::new(),
     })
+}
+
+/// A streamed answer so far.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    reply: Reply,
+    /// The index of the tool call that grows last.
+    growing: Option<u64>,
+    finished: bool,
+}
+
+impl stream::Answer for Answer {
+    const FRAMING: Framing = Framing::Events;
+
+    fn take(&mut self, data: &str, heard: Heard<'_>) -> Result<bool, Fault> {
+        if data == "[DONE]" {
+            return Ok(true);
+        }
+        let mut piece: Completion = serde_json::from_str(data).map_err(|error| {
+            Fault::broken(format!("sent a piece that is not a chat completion ({error})"))
+        })?;
+        if let Some(error) = piece.error.as_ref().filter(|error| !error.is_null()) {
+            return Err(Fault::in_stream(error));
+        }
+        let text = piece.text();
+        if !text.is_empty() {
+            heard(&text);
+            self.reply.text.push_str(&text);
+        }
+        for delta in piece.take_tool_calls() {
+            self.take_tool_call(delta);
+        }
+        self.finished |= piece.finished();
+        if let Some(usage) = piece.usage() {
+            self.reply.usage = usage;
+        }
+        Ok(false)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    fn reply(self) -> Reply {
+        self.reply
+    }
+}
+
+impl Answer {
+    /// Calls come one after the other; one without an index belongs to the last.
+    fn take_tool_call(&mut self, delta: ToolDelta) {
+        let calls = &mut self.reply.tool_calls;
+        if calls.is_empty() || delta.index.is_some_and(|index| self.growing != Some(index)) {
+            calls.push(ToolCall::default());
+        }
+        self.growing = delta.index.or(self.growing);
+        if let Some(call) = calls.last_mut() {
+            delta.add_to(call);
+        }
+    }
 }
