@@ -99,7 +99,7 @@ impl Arrivals {
 
     /// Runs a second over the next `lead_s`.
     pub fn rate(&self, at_s: f64, lead_s: f64, season: bool) -> f64 {
-        let base = f64::midpoint(self.slow, self.slow.max(self.fast));
+        let base = self.slow.max(self.fast);
         if season {
             base * self.season(at_s, lead_s)
         } else {

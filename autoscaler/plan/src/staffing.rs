@@ -28,6 +28,7 @@ pub struct Forecast {
     pub slots: f64,
 }
 
+const KAPPA: f64 = 0.25;
 /// How finely the lead time is stepped through.
 const STEPS: usize = 8;
 
@@ -58,6 +59,7 @@ pub(crate) fn forecast(policy: &Policy, rule: &SloStaffing, seen: &Observation, 
     let reserve = past.reserve(rule);
     let slots = (load + (1.5 * reserve - 0.5) * deviation)
         .max((in_system + 1.5 * reserve * deviation) / (1.0 + turnover))
+        .max((ages.runs() + queued) / (1.0 + KAPPA * turnover))
         .max(0.0);
     Forecast {
         lead_s,

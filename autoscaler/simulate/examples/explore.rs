@@ -5,12 +5,12 @@ fn main() {
     let which = args.get(1).map(|s| s.as_str()).unwrap_or("all");
     let peers = args.iter().any(|a| a == "peers");
     for (name, file, toml) in [
-        ("genai", "genai_lora", "[trace]\nscale = 1\n"),
-        ("genai20", "genai_lora", "[trace]\nscale = 20\nhours=168\nstart_h=24\n"),
+        ("genai", "genai_lora", "[trace]\nscale = 1\nhours=240\n"),
+        ("genai20", "genai_lora", "[trace]\nscale = 20\nhours=48\nstart_h=24\n"),
         ("llm", "azure_llm_code_2023", "[trace]\nscale = 5\n"),
-        ("wc98", "wc98_days00_61", "[trace]\nscale = 0.003\nstart_h=960\nhours=72\n"),
-        ("philly", "philly_oct", "[trace]\nscale=1\nhours=240\n[policy]\nmax_slots=4000\n"),
-        ("functions", "azure_functions_maf1_days00_13", "[trace]\nscale = 0.0003\nhours=72\n"),
+        ("wc98", "wc98_days00_61", "[trace]\nscale = 0.003\nstart_h=960\nhours=24\n"),
+        ("philly", "philly_oct", "[trace]\nscale=1\nhours=72\n[policy]\nmax_slots=4000\n"),
+        ("functions", "azure_functions_maf1_days00_13", "[trace]\nscale = 0.0003\nhours=24\n"),
     ] {
         if which != "all" && which != name { continue; }
         let mut s = Scenario::parse(toml).unwrap();

@@ -19,9 +19,9 @@ fn main() {
         println!("== {name}: {} runs", arrivals.len());
         let r = simulate(&s, &arrivals, &[]);
         print!("adaptive {:.3} {:.1} % | ", r.cost_usd / bound.clairvoyant_usd, r.late_share*100.);
-        for hold_s in [120.0] {
-            for b in [0.0, 0.5, 1.0, 1.5, 2.0, 2.5] {
-                s.policy.hold_s = hold_s;
+        for eff in [120.0, 300.0] { print!("\nhold {eff}: ");
+            for b in [0.0, 0.25, 0.5, 0.75, 1.0] {
+                s.policy.hold_s = eff * 2.0 / 5f64.powf(b);
                 s.policy.rule = Rule::SloStaffing(SloStaffing{reserve:b, reserve_min: b, reserve_max:b, ..Default::default()});
                 let r = simulate(&s, &arrivals, &[]);
                 print!("{b}: {:.3} {:4.1}% | ", r.cost_usd / bound.clairvoyant_usd, r.late_share*100.);
