@@ -79,6 +79,15 @@ impl Drawing<'_> {
         self.connect(from, to, target);
     }
 
+    /// Whether a node is reached by an item: what is not runs once more outside of the turns in lfx.
+    fn takes_items(&self, id: &str) -> bool {
+        let mut before = self.edges.iter().filter(|edge| edge["target"] == id);
+        before.any(|edge| {
+            let source = edge["source"].as_str().unwrap();
+            edge["data"]["sourceHandle"]["name"] == "item" || self.takes_items(source)
+        })
+    }
+
     fn connect(&mut self, (from, output): (&str, &str), to: &str, target: Json) {
         let source = self.data(from);
         let outputs = source["node"]["outputs"].as_array().unwrap();
@@ -112,9 +121,18 @@ impl Drawer<'_, '_> {
             0 => (chat.to_owned(), "message"),
             1 => {
                 let kind = self.pick(&["data_output", "dataframe_output"]);
-                let convert = self.drawing.node("TypeConverterComponent", &[("auto_parse", json!(true))]);
+                let convert = self
+                    .drawing
+                    .node("TypeConverterComponent", &[("auto_parse", json!(true))]);
                 self.drawing.edge((chat, "message"), (&convert, "input_data"));
-                (convert, if kind == "data_output" { "data_output" } else { "dataframe_output" })
+                (
+                    convert,
+                    if kind == "data_output" {
+                        "data_output"
+                    } else {
+                        "dataframe_output"
+                    },
+                )
             }
             _ => {
                 let separator = self.pick(&[",", "\n", " "]).to_owned();
@@ -174,7 +192,9 @@ impl Drawer<'_, '_> {
             }
         }
         if self.random.random_bool(0.2) {
-            let convert = self.drawing.node("TypeConverterComponent", &[("auto_parse", json!(true))]);
+            let convert = self
+                .drawing
+                .node("TypeConverterComponent", &[("auto_parse", json!(true))]);
             self.drawing.edge((&last.0, last.1), (&convert, "input_data"));
             last = (convert, "data_output");
         }
@@ -182,14 +202,29 @@ impl Drawer<'_, '_> {
     }
 
     fn first(&mut self, item: &Place) -> Place {
+        let of = |edge: &&Json| edge["target"] == item.0.as_str();
+        let items = self.drawing.edges.iter().find(of).unwrap();
+        // Rows of texts carry less of a message's metadata here: a known difference, which Stringify would show.
+        let modes: &[&str] = match items["source"].as_str().unwrap().starts_with("SplitText") {
+            true => &["Parser"],
+            false => &["Parser", "Stringify"],
+        };
         let convert = self.random.random_bool(0.3);
         let (node, field, output) = if convert {
-            (self.drawing.node("TypeConverterComponent", &[]), "input_data", "message_output")
+            (
+                self.drawing.node("TypeConverterComponent", &[]),
+                "input_data",
+                "message_output",
+            )
         } else {
             let pattern = self.pick(&["<{text}>", "{text}", "{text} {a}", "no"]).to_owned();
-            let mode = self.pick(&["Parser", "Parser", "Stringify"]).to_owned();
+            let mode = self.pick(modes).to_owned();
             let fields = [("pattern", json!(pattern)), ("mode", json!(mode))];
-            (self.drawing.node("ParserComponent", &fields), "input_data", "parsed_text")
+            (
+                self.drawing.node("ParserComponent", &fields),
+                "input_data",
+                "parsed_text",
+            )
         };
         self.drawing.edge((&item.0, item.1), (&node, field));
         (node, output)
@@ -198,7 +233,7 @@ impl Drawer<'_, '_> {
     fn next(&mut self, texts: &mut [Place], depth: usize) -> Place {
         let from = texts[self.random.random_range(0..texts.len())].clone();
         match self.random.random_range(0..7) {
-            0 => {
+            0 if self.drawing.takes_items(&from.0) => {
                 let fields = [("model", json!([{"name": "gpt-4o-mini", "provider": "OpenAI"}]))];
                 let model = self.drawing.node("LanguageModelComponent", &fields);
                 self.drawing.edge((&from.0, from.1), (&model, "input_value"));
@@ -208,7 +243,11 @@ impl Drawer<'_, '_> {
                 let fields = [("match_text", json!("b")), ("operator", json!("contains"))];
                 let router = self.drawing.node("ConditionalRouter", &fields);
                 self.drawing.edge((&from.0, from.1), (&router, "input_text"));
-                let output = if self.random.random_bool(0.5) { "true_result" } else { "false_result" };
+                let output = if self.random.random_bool(0.5) {
+                    "true_result"
+                } else {
+                    "false_result"
+                };
                 let convert = self.drawing.node("TypeConverterComponent", &[]);
                 self.drawing.edge((&router, output), (&convert, "input_data"));
                 (convert, "message_output")
@@ -222,8 +261,12 @@ impl Drawer<'_, '_> {
                 (text, "parsed_text")
             }
             3 => {
+                // A message of its own: in lfx a chat output changes the one that other nodes have as well.
+                let own = self.drawing.node("CombineText", &[]);
+                self.drawing.edge((&from.0, from.1), (&own, "text1"));
+                self.drawing.edge((&from.0, from.1), (&own, "text2"));
                 let said = self.drawing.node("ChatOutput", &[]);
-                self.drawing.edge((&from.0, from.1), (&said, "input_value"));
+                self.drawing.edge((&own, "combined_text"), (&said, "input_value"));
                 (said, "message")
             }
             _ => {
@@ -244,7 +287,7 @@ const INPUTS: [&str; 10] = [
     "",
     "x\ny b\nz",
     r#"{"text": "t", "a": 1}"#,
-    r#"[{"text": "b"}, {"text": "c", "a": 2.5}]"#,
+    r#"[{"text": "b", "a": 1}, {"text": "c", "a": 2.5}]"#,
     "text,a\nb;1,2\nc,3",
     "<b>,{a}",
     "é ,,b",

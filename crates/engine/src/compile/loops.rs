@@ -60,10 +60,13 @@ pub(super) fn settle(plan: &mut Plan, start: Option<NodeIdx>) -> BTreeMap<NodeId
         for node in (0..runs.len()).rev() {
             let reached = inside.iter().any(|shape| shape.reached[node]);
             // What only bodies depend on runs there.
-            let serves = inside.iter().any(|shape| shape.body[node]) && Some(node) != start && {
-                let mut next = plan.graph.successors(node).iter().peekable();
-                next.peek().is_some() && next.all(|next| !runs[*next])
-            };
+            let serves = inside.iter().any(|shape| shape.body[node])
+                && Some(node) != start
+                && !plan.nodes[node].is_output
+                && {
+                    let mut next = plan.graph.successors(node).iter().peekable();
+                    next.peek().is_some() && next.all(|next| !runs[*next])
+                };
             runs[node] &= !reached && !serves;
         }
     };
@@ -185,7 +188,9 @@ fn refusal(plan: &Plan, node: NodeIdx, shape: &Shape) -> Option<String> {
         return Some(format!("its body depends on the other loop {}", name(other)));
     }
     let inner = body.iter().filter(|node| is(node, Kind::Loop));
+    let mut nested = false;
     for inner in inner {
+        nested = true;
         if self::shape(plan, *inner).reached[end] {
             return Some(format!(
                 "{} goes back to it, but the inner loop {} never lets it run",
@@ -194,7 +199,32 @@ fn refusal(plan: &Plan, node: NodeIdx, shape: &Shape) -> Option<String> {
             ));
         }
     }
-    injected_refusal(plan, node)
+    injected_refusal(plan, node).or_else(|| early_refusal(plan, node, shape, nested))
+}
+
+/// Outside of the turns Langflow runs what serves a body, too, and looks around from there: it may find a router that
+/// stops the loop, or begin a loop before it has anything to go through.
+fn early_refusal(plan: &Plan, node: NodeIdx, shape: &Shape, nested: bool) -> Option<String> {
+    let is = |found: NodeIdx, kind: Kind| plan.nodes[found].kind == Ok(kind);
+    let name = |node: NodeIdx| plan.nodes[node].info.id.as_str();
+    let before = plan.graph.predecessors(node);
+    if let Some(other) = before.iter().find(|before| is(**before, Kind::Loop)) {
+        return Some(format!("the loop {} leads to it directly", name(*other)));
+    }
+    let inside = nested
+        || (0..plan.nodes.len())
+            .filter(|other| *other != node && is(*other, Kind::Loop))
+            .any(|other| self::shape(plan, other).reached[node]);
+    let serves = |found: &NodeIdx| shape.body[*found] && !shape.reached[*found];
+    let mut serving = (0..plan.nodes.len()).filter(serves);
+    match serving.next() {
+        Some(first) if inside => Some(format!("loops in loops, and {} serves the body", name(first))),
+        Some(first) => std::iter::once(first)
+            .chain(serving)
+            .find(|found| is(*found, Kind::ConditionalRouter))
+            .map(|router| format!("the router {} serves its body", name(router))),
+        None => None,
+    }
 }
 
 /// What a turn gives is the first output of its end.
