@@ -68,7 +68,7 @@ impl Drawing<'_> {
         let target = json!({
             "fieldName": to.1, "id": to.0, "inputTypes": field["input_types"], "type": field["type"]
         });
-        self.connect(from, to.0, target);
+        self.connect(from, to.0, &target);
     }
 
     fn back(&mut self, from: (&str, &str), to: &str) {
@@ -76,7 +76,7 @@ impl Drawing<'_> {
         let target = json!({
             "dataType": component, "id": to, "name": "item", "output_types": ["Data", "Message"]
         });
-        self.connect(from, to, target);
+        self.connect(from, to, &target);
     }
 
     /// Whether a node is reached by an item: what is not runs once more outside of the turns in lfx.
@@ -88,7 +88,7 @@ impl Drawing<'_> {
         })
     }
 
-    fn connect(&mut self, (from, output): (&str, &str), to: &str, target: Json) {
+    fn connect(&mut self, (from, output): (&str, &str), to: &str, target: &Json) {
         let source = self.data(from);
         let outputs = source["node"]["outputs"].as_array().unwrap();
         let types = &outputs.iter().find(|known| known["name"] == output).unwrap()["types"];
@@ -96,7 +96,7 @@ impl Drawing<'_> {
         let text = |handle: &Json| handle.to_string().replace('"', "œ");
         self.edges.push(json!({
             "id": format!("edge-{}", self.edges.len()),
-            "source": from, "target": to, "sourceHandle": text(&handle), "targetHandle": text(&target),
+            "source": from, "target": to, "sourceHandle": text(&handle), "targetHandle": text(target),
             "data": {"sourceHandle": handle, "targetHandle": target},
         }));
     }

@@ -16,6 +16,9 @@ use crate::graph::NodeIdx;
 use crate::node::native_outputs;
 use crate::plan::Plan;
 
+/// Loops of one flow: each is looked at beside every other.
+const MOST_LOOPS: usize = 32;
+
 /// Stands between a node's id and its turn.
 const MARK: char = '#';
 
@@ -42,10 +45,14 @@ struct Shape {
 /// Finds the bodies of all loops and takes them out of what runs outside of loops. Returns the loops that need Python, and
 /// why.
 pub(super) fn settle(plan: &mut Plan, start: Option<NodeIdx>) -> BTreeMap<NodeIdx, String> {
-    plan.involved = plan.included.clone();
     let is_loop = |node: &NodeIdx| plan.included[*node] && plan.nodes[*node].kind == Ok(Kind::Loop);
     let loops: Vec<NodeIdx> = (0..plan.nodes.len()).filter(is_loop).collect();
     let (mut shapes, mut refused) = (BTreeMap::new(), BTreeMap::new());
+    if loops.len() > MOST_LOOPS {
+        plan.involved = plan.included.clone();
+        let reason = format!("more than {MOST_LOOPS} loops in a flow need the Python engine");
+        return loops.into_iter().map(|node| (node, reason.clone())).collect();
+    }
     for node in loops {
         let shape = shape(plan, node);
         match refusal(plan, node, &shape) {
@@ -89,9 +96,9 @@ pub(super) fn settle(plan: &mut Plan, start: Option<NodeIdx>) -> BTreeMap<NodeId
     }
     let mut included = plan.included.clone();
     cut(&mut included, &shapes.values().collect::<Vec<_>>());
-    for node in 0..plan.nodes.len() {
-        plan.involved[node] = included[node] || bodies.values().any(|body| body.runs[node]);
-    }
+    let involved =
+        |(node, included): (usize, &bool)| *included || bodies.values().any(|body| body.runs[node]);
+    plan.involved = included.iter().enumerate().map(involved).collect();
     (plan.included, plan.bodies) = (included, bodies);
     refused
 }

@@ -64,7 +64,7 @@ pub(super) fn take(
             turn.context = context.into();
             let mut driver = Driver::new(&turn, Some(body));
             driver.ended[node] = Some(looping::turn(item).into());
-            driver.drive().await.map_err(failed)?;
+            driver.drive().await.map_err(|error| failed(&error))?;
             let given = driver.ended[*end].as_ref();
             results.push(looping::result(given.and_then(|given| given.values.get(output)))?);
         }
@@ -74,7 +74,7 @@ pub(super) fn take(
 }
 
 /// The loop fails as the node in it did, which it names.
-fn failed(error: RunError) -> NodeError {
+fn failed(error: &RunError) -> NodeError {
     NodeError {
         code: error.code(),
         message: error.to_string(),

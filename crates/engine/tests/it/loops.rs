@@ -242,6 +242,23 @@ fn what_the_shape_does_not_settle_is_left_to_python() {
 }
 
 #[test]
+fn many_loops_are_pythons() {
+    let mut draw = Draw::new();
+    for number in 0..200 {
+        let (over, end) = (
+            format!("LoopComponent-{number}"),
+            format!("ParserComponent-{number}"),
+        );
+        draw = draw.released(&over, "LoopComponent").node(&end);
+        draw = draw.edge(&over, "item", &end, "input_data");
+        draw = draw.back(&end, "parsed_text", &over, "item");
+    }
+    let (engine, reasons) = engine(&draw);
+    assert_eq!(engine, EngineKind::Python);
+    assert!(reasons.contains("more than 32 loops"), "{reasons}");
+}
+
+#[test]
 fn other_cycles_stay_refused() {
     let draw = Draw::new()
         .released("CombineText-a", "CombineText")

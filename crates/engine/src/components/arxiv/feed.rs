@@ -150,7 +150,6 @@ fn read(document: &str) -> Result<Element, Error> {
                 close(element, &mut open, &mut root)?;
             }
             Event::Text(piece) => say(&mut open, &piece)?,
-            Event::CData(piece) if open.is_empty() => say(&mut open, &piece)?,
             Event::CData(piece) => say(&mut open, &piece)?,
             Event::GeneralRef(name) => {
                 let character = crate::html::reference(&name);

@@ -1,3 +1,5 @@
+//! Random feeds through this reader and through the component of a release.
+
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use serde_json::json;
