@@ -89,6 +89,7 @@ fn services(model: &Handle, pages: SocketAddr, folder: &Path) -> Services {
             hosts: vec![pages.to_string().parse().unwrap()],
             web_search: format!("http://{pages}/html/"),
             news_search: format!("http://{pages}/rss"),
+            arxiv: format!("http://{pages}/api/query"),
         }),
         memory: None,
         files: Arc::new(Folder(folder.to_owned())),

@@ -57,6 +57,7 @@ pub(crate) async fn serve() -> SocketAddr {
         )
         .route("/rss/search", get(news))
         .route("/feed", get(feed))
+        .route("/api/query", get(papers))
         .fallback(gone);
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
@@ -98,5 +99,38 @@ async fn feed() -> impl IntoResponse {
     (
         XML,
         format!("<?xml version=\"1.0\"?><rss><channel>{items}</channel></rss>"),
+    )
+}
+
+/// As arXiv answers, with papers about what was asked.
+async fn papers(Query(query): Query<Vec<(String, String)>>) -> impl IntoResponse {
+    let parameter = |wanted: &str| {
+        let found = query.iter().find(|(name, _)| name == wanted);
+        found.map_or("", |(_, value)| value)
+    };
+    let asked = parameter("search_query")
+        .replace('&', "&amp;")
+        .replace('<', "&lt;");
+    let most: usize = parameter("max_results").parse().unwrap_or(10);
+    let entries: String = (1..=most.min(4))
+        .map(|n| {
+            let comment = if n % 2 == 0 { "" } else { "<arxiv:comment>5 pages</arxiv:comment>" };
+            format!(
+                r#"<entry><id>http://arxiv.org/abs/{n}</id><title>On {asked}
+  &amp; more ({n})</title><updated>2026-11-2{n}T00:00:00Z</updated><link href="https://arxiv.org/abs/{n}" rel="alternate"
+  type="text/html"/><link href="https://arxiv.org/pdf/{n}" rel="related" title="pdf"/><summary>  Caf&#233;s, and
+what they cost.</summary><category term="cs.AI"/><category term="econ.GN"/><published>2026-11-2{n}T00:00:00Z</published>
+{comment}<arxiv:primary_category term="cs.AI"/><author><name>Ann Ö. {n}</name></author><author><name>Bob</name></author></entry>"#
+            )
+        })
+        .collect();
+    (
+        [(CONTENT_TYPE, "application/atom+xml; charset=utf-8")],
+        format!(
+            r#"<?xml version='1.0' encoding='UTF-8'?>
+<feed xmlns:opensearch="http://a9.com/-/spec/opensearch/1.1/" xmlns:arxiv="http://arxiv.org/schemas/atom"
+ xmlns="http://www.w3.org/2005/Atom"><title>arXiv Query</title><opensearch:totalResults>99</opensearch:totalResults>
+{entries}</feed>"#
+        ),
     )
 }

@@ -1,6 +1,7 @@
 """Runs flows through lfx: reads a list of {flow, input, base_url}, writes a list of {outputs, error, cpu_ms}.
 
-What would go to DuckDuckGo and Google goes to the address given as the argument. Beside that, one option of pandas is set.
+What would go to DuckDuckGo, Google and arXiv goes to the address given as the argument. Beside that, one option of pandas
+is set.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import json
 import os
 import sys
 import time
+import urllib.request
 
 # Components print.
 answers_to = os.fdopen(os.dup(1), "w")
@@ -30,6 +32,15 @@ def nearby(url, *args, **kwargs):
 
 
 requests.get = nearby
+
+open_url = urllib.request.OpenerDirector.open
+
+
+def open_nearby(self, url, *args, **kwargs):
+    return open_url(self, url.replace("http://export.arxiv.org", PAGES), *args, **kwargs)
+
+
+urllib.request.OpenerDirector.open = open_nearby
 # A table that prints itself sets this and puts it back, so tables that are printed side by side cut one another's cells.
 pandas.set_option("display.max_colwidth", None)
 

@@ -167,6 +167,28 @@ fn entry(kind: Kind) -> Entry {
                 "Other flows' messages are out of reach.",
             ],
         },
+        Kind::Loop => Entry {
+            title: "Loop",
+            native: "a body of native components, loops in loops, routers in bodies; each turn's nodes are checkpointed and \
+                     told as events, as `NODE#LOOP.TURN`",
+            differs: &[
+                "Bodies that need the chat input, share a node with what follows the loop or with another loop's item, or end \
+                 in a router or a table, need Python; so do loops that another loop leads to directly, and loops in loops \
+                 whose bodies depend on more than the item.",
+                "What serves only bodies runs in every turn, as in Langflow, but not once more outside of them.",
+                "A cell that is missing in a table is the text `nan` in its item.",
+                "At most 10,000 items, and 100,000 nodes in the loops of a run.",
+                "A node that fails names its turn.",
+            ],
+        },
+        Kind::ArXiv => Entry {
+            title: "arXiv",
+            native: "searches in all fields or one",
+            differs: &[
+                "Asked through the guard of URL; an operator's `FLOWFLEET_ARXIV_URL` is asked instead.",
+                "Other words for failed connections and for answers that are no feed.",
+            ],
+        },
         Kind::MemoryBase => Entry {
             title: "Memory Base",
             native: "as far as none is selected",

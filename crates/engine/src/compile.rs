@@ -6,22 +6,26 @@
 //! and that nobody uses does not run.
 
 mod chat;
+mod loops;
+mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use crate::component::Kind;
 use crate::components::{TOOLSET, is_tool, needs_python};
 use crate::document::{self, RawEdge, RawNode};
-use crate::edge::{self, Edge};
+use crate::edge::{self, Back, Checked, Edge};
 use crate::graph::{Graph, NodeIdx};
 use crate::group;
 use crate::node::{Node, native_outputs};
 use crate::params;
 use crate::plan::{CompileLimits, Plan, TOOLS, Talks, Unsupported};
 use crate::problem::{FlowError, Problems, child, clip};
+
+pub(crate) use loops::Body;
+use warnings::warnings;
 
 /// Names listed in one warning or problem.
 const NAMES: usize = 20;
@@ -51,7 +55,7 @@ fn plan(document: &[u8], limits: &CompileLimits, problems: &mut Problems) -> Opt
         .map(|(index, node)| (node.info.id.clone(), index))
         .collect();
     let edges = build_edges(&flow.edges, &nodes, &by_id, problems);
-    let (nodes, edges) = sort(nodes, edges, problems)?;
+    let (nodes, edges, backs) = sort(nodes, edges, problems)?;
     if !problems.is_empty() {
         return None;
     }
@@ -65,6 +69,9 @@ fn plan(document: &[u8], limits: &CompileLimits, problems: &mut Problems) -> Opt
         incoming: vec![Vec::new(); nodes.len()],
         wanted: Vec::with_capacity(nodes.len()),
         included: Vec::new(),
+        involved: Vec::new(),
+        backs,
+        bodies: BTreeMap::new(),
         params: Vec::with_capacity(nodes.len()),
         missing: BTreeMap::new(),
         by_id: nodes
@@ -83,7 +90,8 @@ fn plan(document: &[u8], limits: &CompileLimits, problems: &mut Problems) -> Opt
     }
     let start = start(&plan);
     plan.included = included(&plan, start);
-    finish(&mut plan, start);
+    let refused = loops::settle(&mut plan, start);
+    finish(&mut plan, start, &refused);
     chat::settle(&mut plan, start);
     Some(plan)
 }
@@ -110,9 +118,10 @@ fn build_edges(
     nodes: &[Node],
     by_id: &HashMap<String, NodeIdx>,
     problems: &mut Problems,
-) -> Vec<Edge> {
+) -> (Vec<Edge>, Vec<Back>) {
     let mut edges: Vec<Edge> = Vec::with_capacity(raw.len());
-    let mut seen = HashSet::new();
+    let mut backs: Vec<Back> = Vec::new();
+    let (mut seen, mut seen_back) = (HashSet::new(), HashSet::new());
     for raw in raw {
         let end = |id: &String, key: &str, problems: &mut Problems| {
             let found = by_id.get(id).copied();
@@ -132,11 +141,14 @@ fn build_edges(
         let (Some(source), Some(target)) = (source, target) else {
             continue;
         };
-        let edge = edge::check(raw, (source, &nodes[source]), (target, &nodes[target]), problems);
         // Exports repeat edges at times; they are one.
-        edges.extend(edge.filter(|edge| seen.insert(edge.clone())));
+        match edge::check(raw, (source, &nodes[source]), (target, &nodes[target]), problems) {
+            Some(Checked::Forward(edge)) if seen.insert(edge.clone()) => edges.push(edge),
+            Some(Checked::Back(back)) if seen_back.insert(back.clone()) => backs.push(back),
+            _ => {}
+        }
     }
-    edges
+    (edges, backs)
 }
 
 fn connect(nodes: usize, edges: &[Edge]) -> Graph {
@@ -148,7 +160,11 @@ fn connect(nodes: usize, edges: &[Edge]) -> Graph {
 }
 
 /// Renumbers nodes in a topological order, or names the nodes of a cycle.
-fn sort(nodes: Vec<Node>, mut edges: Vec<Edge>, problems: &mut Problems) -> Option<(Vec<Node>, Vec<Edge>)> {
+fn sort(
+    nodes: Vec<Node>,
+    (mut edges, mut backs): (Vec<Edge>, Vec<Back>),
+    problems: &mut Problems,
+) -> Option<(Vec<Node>, Vec<Edge>, Vec<Back>)> {
     let order = match connect(nodes.len(), &edges).topological() {
         Ok(order) => order,
         Err(cycle) => {
@@ -159,7 +175,10 @@ fn sort(nodes: Vec<Node>, mut edges: Vec<Edge>, problems: &mut Problems) -> Opti
                 .collect();
             let first = cycle.first().map(|node| &nodes[*node]);
             let pointer = first.map(|node| node.pointer.clone()).unwrap_or_default();
-            let detail = format!("a cycle, which is not supported yet: {}", names.join(" -> "));
+            let detail = format!(
+                "a cycle; only a Loop may go back, to its item: {}",
+                names.join(" -> ")
+            );
             problems.push(pointer, first.map(|node| node.info.id.as_str()), detail);
             return None;
         }
@@ -171,13 +190,17 @@ fn sort(nodes: Vec<Node>, mut edges: Vec<Edge>, problems: &mut Problems) -> Opti
     for edge in &mut edges {
         (edge.source, edge.target) = (renumbered[edge.source], renumbered[edge.target]);
     }
+    for back in &mut backs {
+        (back.source, back.target) = (renumbered[back.source], renumbered[back.target]);
+    }
     let mut nodes: Vec<(usize, Node)> = nodes
         .into_iter()
         .enumerate()
         .map(|(i, n)| (renumbered[i], n))
         .collect();
     nodes.sort_by_key(|(new, _)| *new);
-    Some((nodes.into_iter().map(|(_, node)| node).collect(), edges))
+    let nodes = nodes.into_iter().map(|(_, node)| node).collect();
+    Some((nodes, edges, backs))
 }
 
 fn by_display_name(nodes: &[Node]) -> HashMap<String, NodeIdx> {
@@ -204,9 +227,12 @@ pub(crate) fn start(plan: &Plan) -> Option<NodeIdx> {
 fn included(plan: &Plan, start: Option<NodeIdx>) -> Vec<bool> {
     let mut included = match start {
         Some(start) => {
-            let reached = plan.graph.reachable([start]);
-            plan.graph
-                .ancestors((0..plan.nodes.len()).filter(|node| reached[*node]))
+            let mut graph = plan.graph.clone();
+            for back in &plan.backs {
+                graph.connect(back.source, "", back.target);
+            }
+            let reached = graph.reachable([start]);
+            graph.ancestors((0..plan.nodes.len()).filter(|node| reached[*node]))
         }
         None => vec![true; plan.nodes.len()],
     };
@@ -219,7 +245,7 @@ fn included(plan: &Plan, start: Option<NodeIdx>) -> Vec<bool> {
 }
 
 /// Everything that follows from nodes, edges and what runs.
-fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
+fn finish(plan: &mut Plan, start: Option<NodeIdx>, refused_loops: &BTreeMap<NodeIdx, String>) {
     let mut used_otherwise = vec![false; plan.nodes.len()];
     for edge in &plan.edges {
         let is_agents = edge.field == TOOLS
@@ -253,14 +279,14 @@ fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
                 .map(str::to_owned)
                 .collect(),
         };
-        if let Some(reason) = plan.included[index]
-            .then(|| {
-                refusal(node, &wanted, native, used_otherwise, &|field| {
-                    plan.is_fed(index, field)
-                })
-            })
-            .flatten()
-        {
+        let refused = || {
+            let fed = |field: &str| plan.is_fed(index, field);
+            refused_loops
+                .get(&index)
+                .cloned()
+                .or_else(|| refusal(node, &wanted, native, used_otherwise, &fed))
+        };
+        if let Some(reason) = plan.involved[index].then(refused).flatten() {
             plan.unsupported.push(Unsupported {
                 node: node.info.id.clone(),
                 display_name: node.info.display_name.clone(),
@@ -273,7 +299,7 @@ fn finish(plan: &mut Plan, start: Option<NodeIdx>) {
         plan.params.push(Arc::new(params));
     }
     // What a tool lacks, the model says.
-    let asked = |index: &NodeIdx| plan.included[*index] && !plan.nodes[*index].tool_mode;
+    let asked = |index: &NodeIdx| plan.involved[*index] && !plan.nodes[*index].tool_mode;
     for index in (0..plan.nodes.len()).filter(asked).collect::<Vec<_>>() {
         let missing = params::missing(plan, index, &plan.nodes[index].fields, &plan.params[index]);
         if !missing.is_empty() {
@@ -331,70 +357,4 @@ fn needs_approval(action: &Json) -> bool {
     action["approval_actions"]
         .as_array()
         .is_some_and(|actions| !actions.is_empty())
-}
-
-fn warnings(plan: &Plan, start: Option<NodeIdx>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let mut idle: Vec<NodeIdx> = (0..plan.nodes.len())
-        .filter(|node| !plan.included[*node])
-        .collect();
-    idle.sort_by_key(|index| plan.nodes[*index].position);
-    if !idle.is_empty() {
-        let names: Vec<&str> = idle
-            .iter()
-            .take(NAMES)
-            .map(|node| plan.nodes[*node].info.id.as_str())
-            .collect();
-        let more = if idle.len() > NAMES {
-            format!(" and {} more", idle.len() - NAMES)
-        } else {
-            String::new()
-        };
-        let why = match start {
-            Some(start) => format!(
-                "not connected to {}, where the flow starts",
-                plan.nodes[start].info.id
-            ),
-            None => "they serve as tools, and no node uses them".to_owned(),
-        };
-        warnings.push(format!(
-            "these nodes never run: {}{more} ({why})",
-            names.join(", ")
-        ));
-    }
-    for (index, node) in plan.nodes.iter().enumerate() {
-        let mut fed: HashMap<&str, usize> = HashMap::new();
-        for edge in &plan.incoming[index] {
-            *fed.entry(&plan.edges[*edge].field).or_default() += 1;
-        }
-        let single = |name: &str| node.fields.get(name).is_some_and(|field| !field.list);
-        let mut crowded: Vec<_> = fed
-            .into_iter()
-            .filter(|(name, count)| *count > 1 && single(name))
-            .collect();
-        crowded.sort_unstable();
-        for (name, count) in crowded {
-            let id = &node.info.id;
-            warnings.push(format!(
-                "{count} edges go into {id}.{name}, which takes one value: the last one counts"
-            ));
-        }
-        for name in plan.missing.get(&index).into_iter().flatten() {
-            let id = &node.info.id;
-            warnings.push(format!(
-                "{id}.{name} is required and empty: every run must set it with a tweak"
-            ));
-        }
-    }
-    if plan
-        .nodes
-        .iter()
-        .filter(|node| matches!(node.kind, Ok(Kind::ChatInput)))
-        .count()
-        > 1
-    {
-        warnings.push("the flow has several chat inputs: the first one is where it starts".to_owned());
-    }
-    warnings.truncate(crate::MAX_PROBLEMS);
-    warnings.into_iter().map(clip).collect()
 }

@@ -53,6 +53,10 @@ pub enum Kind {
     /// `Memory`: reads and keeps messages of conversations.
     MessageHistory,
     MemoryBase,
+    /// Runs the nodes of its body once for each item; the driver does.
+    Loop,
+    /// Searches arXiv.
+    ArXiv,
 }
 
 impl Kind {
@@ -92,6 +96,8 @@ impl Kind {
             Self::WebSearch => "WebSearch",
             Self::MessageHistory => "MessageHistory",
             Self::MemoryBase => "MemoryBase",
+            Self::Loop => "Loop",
+            Self::ArXiv => "ArXiv",
         }
     }
 }
@@ -262,6 +268,8 @@ pub(crate) struct RunContext {
     /// `None`: this run is not part of a conversation.
     pub memory: Option<Arc<dyn Memory>>,
     pub voices: Arc<Voices>,
+    /// Which turn of which loop this is; empty outside of loops.
+    pub place: Arc<str>,
     pub on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub cancel: CancellationToken,
 }
@@ -330,6 +338,8 @@ mod tests {
             Kind::WebSearch,
             Kind::MessageHistory,
             Kind::MemoryBase,
+            Kind::Loop,
+            Kind::ArXiv,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

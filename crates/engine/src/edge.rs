@@ -2,9 +2,11 @@
 
 use serde_json::Value as Json;
 
+use crate::component::Kind;
+use crate::components::looping::ITEM;
 use crate::document::{Object, RawEdge};
 use crate::graph::NodeIdx;
-use crate::node::{Node, strings};
+use crate::node::{Node, Output, strings};
 use crate::problem::{Problems, child};
 
 /// A checked edge.
@@ -16,35 +18,109 @@ pub(crate) struct Edge {
     pub(crate) field: String,
 }
 
+/// An edge that ends a turn of a loop: it goes back to an output of the node that began it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Back {
+    pub(crate) source: NodeIdx,
+    pub(crate) target: NodeIdx,
+    /// The output it goes back to.
+    pub(crate) to: String,
+}
+
+/// An edge that was checked.
+#[derive(Debug)]
+pub(crate) enum Checked {
+    Forward(Edge),
+    Back(Back),
+}
+
 /// Checks one edge between two nodes that exist.
 pub(crate) fn check(
     raw: &RawEdge,
-    (source, from): (NodeIdx, &Node),
-    (target, to): (NodeIdx, &Node),
+    source: (NodeIdx, &Node),
+    target: (NodeIdx, &Node),
     problems: &mut Problems,
-) -> Option<Edge> {
+) -> Option<Checked> {
+    match raw.target_handle.get("fieldName").and_then(Json::as_str) {
+        Some(field) => forward(raw, field, source, target, problems).map(Checked::Forward),
+        None => back(raw, source, target, problems).map(Checked::Back),
+    }
+}
+
+/// The output that an edge leaves from.
+fn leaves<'n>(raw: &RawEdge, from: &'n Node, to: &Node, problems: &mut Problems) -> Option<&'n Output> {
     let (from_id, to_id) = (&from.info.id, &to.info.id);
-    let Some(field) = raw.target_handle.get("fieldName").and_then(Json::as_str) else {
-        let detail = match raw.target_handle.get("name").and_then(Json::as_str) {
-            Some(name) => format!(
-                "the edge from {from_id} goes back to the output {name} of {to_id}: loops are not supported yet"
-            ),
-            None => format!("the edge from {from_id} to {to_id} names no field"),
-        };
-        problems.push(child(&raw.target_place, "fieldName"), Some(to_id), detail);
-        return None;
-    };
     let Some(output_name) = output_name(raw, from) else {
         let detail = format!("the edge from {from_id} to {to_id} names no output");
         problems.push(child(&raw.source_place, "name"), Some(from_id), detail);
         return None;
     };
-    let Some(output) = from.output(&output_name) else {
+    let found = from.output(&output_name);
+    if found.is_none() {
         let known = list(from.outputs.iter().map(|output| output.name.as_str()));
         let detail = format!("{from_id} has no output {output_name}; it has {known}");
         problems.push(child(&raw.source_place, "name"), Some(from_id), detail);
+    }
+    found
+}
+
+fn back(
+    raw: &RawEdge,
+    (source, from): (NodeIdx, &Node),
+    (target, to): (NodeIdx, &Node),
+    problems: &mut Problems,
+) -> Option<Back> {
+    let (from_id, to_id) = (&from.info.id, &to.info.id);
+    let Some(name) = raw.target_handle.get("name").and_then(Json::as_str) else {
+        let detail = format!("the edge from {from_id} to {to_id} names no field");
+        problems.push(child(&raw.target_place, "fieldName"), Some(to_id), detail);
         return None;
     };
+    let output = leaves(raw, from, to, problems)?;
+    // Without outputs in the document, they are what the component has.
+    let loops = to
+        .output(name)
+        .is_some_and(|output| output.loops || to.kind == Ok(Kind::Loop) && name == ITEM);
+    if !loops {
+        let detail = format!(
+            "the edge from {from_id} goes back to the output {name} of {to_id}, which takes none: only a Loop's item does"
+        );
+        problems.push(child(&raw.target_place, "name"), Some(to_id), detail);
+        return None;
+    }
+    let given = types_of(&raw.source_handle, "output_types").filter(|types| !types.is_empty());
+    let given = given.unwrap_or_else(|| output.types.clone());
+    let accepted = types_of(&raw.target_handle, "output_types").filter(|types| !types.is_empty());
+    if accepted
+        .as_ref()
+        .is_some_and(|accepted| !compatible(&given, accepted))
+    {
+        let detail = format!(
+            "{from_id} gives {} on {}, but {to_id} takes {} back in {name}",
+            list(given.iter().map(String::as_str)),
+            output.name,
+            list(accepted.iter().flatten().map(String::as_str))
+        );
+        problems.push(raw.pointer.clone(), Some(to_id), detail);
+        return None;
+    }
+    Some(Back {
+        source,
+        target,
+        to: name.to_owned(),
+    })
+}
+
+fn forward(
+    raw: &RawEdge,
+    field: &str,
+    (source, from): (NodeIdx, &Node),
+    (target, to): (NodeIdx, &Node),
+    problems: &mut Problems,
+) -> Option<Edge> {
+    let (from_id, to_id) = (&from.info.id, &to.info.id);
+    let output = leaves(raw, from, to, problems)?;
+    let output_name = output.name.clone();
     let Some(declared) = to.fields.get(field) else {
         let known = list(
             to.fields

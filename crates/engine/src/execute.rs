@@ -4,9 +4,11 @@
 //! the run at once. After a failure that another attempt may mend, nodes already running may finish first: their
 //! outputs are reported, so the next attempt does not pay for them again.
 
+mod turns;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -15,7 +17,8 @@ use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::component::{NodeContext, NodeError, NodeOutput, RunContext};
+use crate::compile::Body;
+use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput, RunContext};
 use crate::components;
 use crate::graph::NodeIdx;
 use crate::langflow::{self, Made};
@@ -45,47 +48,43 @@ pub async fn execute(
     if !plan.unsupported().is_empty() {
         return Err(RunError::Unsupported(plan.unsupported().to_vec()));
     }
-    let prepared = Prepared::new(plan, request, run_id)?;
+    let prepared = Arc::new(Prepared::new(plan, request, run_id)?);
     // Whatever a component left running ends with the run, however the run ends.
     let token = cancel.child_token();
     let _stop = token.clone().drop_guard();
-    let mut driver = Driver {
-        plan,
-        schedule: Schedule::new(&plan.graph, &plan.included),
-        ended: vec![None; plan.nodes.len()],
-        resume,
-        waiting: VecDeque::new(),
-        running: FuturesUnordered::new(),
-        counts: Counts::default(),
-        context: Arc::new(RunContext {
-            http: services.http.clone(),
-            environment: Arc::clone(&services.environment),
-            clock: Arc::clone(&services.clock),
-            model: Arc::clone(&services.model),
-            files: Arc::clone(&services.files),
-            outbound: Arc::clone(&services.outbound),
-            memory: services.memory.clone(),
-            voices: Arc::default(),
-            run_id: run_id.to_owned(),
-            session_id: prepared.session_id.clone(),
-            flow_id: flow_id(plan, request).to_owned(),
-            variables: variables::lookup(&request.variables, &services.environment),
-            on_progress,
-            cancel: token,
-        }),
-        prepared,
+    let context = Arc::new(RunContext {
+        http: services.http.clone(),
+        environment: Arc::clone(&services.environment),
+        clock: Arc::clone(&services.clock),
+        model: Arc::clone(&services.model),
+        files: Arc::clone(&services.files),
+        outbound: Arc::clone(&services.outbound),
+        memory: services.memory.clone(),
+        voices: Arc::default(),
+        place: Arc::default(),
+        run_id: run_id.to_owned(),
+        session_id: prepared.session_id.clone(),
+        flow_id: flow_id(plan, request).to_owned(),
+        variables: variables::lookup(&request.variables, &services.environment),
+        on_progress,
+        cancel: token,
+    });
+    let run = Run {
+        plan: Arc::clone(plan),
+        prepared: Arc::clone(&prepared),
+        shared: Arc::new(Mutex::new(Shared {
+            resume,
+            counts: Counts::default(),
+        })),
+        context,
     };
+    let mut driver = Driver::new(&run, None);
     tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(RunError::Cancelled),
         result = driver.drive() => result?,
     }
-    let Driver {
-        prepared,
-        ended,
-        counts,
-        ..
-    } = driver;
+    let ended = driver.ended;
     let langflow = request.langflow_id.as_deref().map(|flow_id| {
         let made = Made {
             run_id,
@@ -95,7 +94,8 @@ pub async fn execute(
         };
         langflow::outputs(plan, &prepared, &ended, &made)
     });
-    Ok(outcome::collect(plan, prepared, langflow, &ended, counts))
+    let counts = run.shared().counts;
+    Ok(outcome::collect(plan, &prepared, langflow, &ended, counts))
 }
 
 /// What messages call the flow.
@@ -109,20 +109,56 @@ fn flow_id<'a>(plan: &'a Plan, request: &'a Request) -> &'a str {
 
 type NodeEnd = (NodeIdx, Duration, Result<NodeOutput, NodeError>);
 
-struct Driver<'p> {
-    plan: &'p Plan,
-    prepared: Prepared,
-    schedule: Schedule<'p>,
-    ended: Vec<Option<Arc<NodeOutput>>>,
+/// What all of a run shares, its loops included; cheap to clone.
+#[derive(Clone)]
+struct Run {
+    plan: Arc<Plan>,
+    prepared: Arc<Prepared>,
+    context: Arc<RunContext>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    /// What earlier attempts finished and nobody has asked for yet, by id and turn.
     resume: BTreeMap<String, NodeOutput>,
+    counts: Counts,
+}
+
+impl Run {
+    /// All that happens to it is done at once: who panicked has not left it half done.
+    fn shared(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Drives the nodes of a run, or those of one turn of a loop.
+struct Driver<'r> {
+    run: &'r Run,
+    plan: &'r Plan,
+    /// `None` outside of loops.
+    body: Option<&'r Body>,
+    schedule: Schedule<'r>,
+    ended: Vec<Option<Arc<NodeOutput>>>,
     /// Ready, but over the limit of what runs at once.
     waiting: VecDeque<NodeIdx>,
     running: FuturesUnordered<BoxFuture<'static, NodeEnd>>,
-    counts: Counts,
-    context: Arc<RunContext>,
 }
 
-impl Driver<'_> {
+impl<'r> Driver<'r> {
+    fn new(run: &'r Run, body: Option<&'r Body>) -> Self {
+        let plan: &Plan = &run.plan;
+        let runs = body.map_or(&plan.included, |body| &body.runs);
+        Self {
+            run,
+            plan,
+            body,
+            schedule: Schedule::new(&plan.graph, runs),
+            ended: vec![None; plan.nodes.len()],
+            waiting: VecDeque::new(),
+            running: FuturesUnordered::new(),
+        }
+    }
+
     async fn drive(&mut self) -> Result<(), RunError> {
         let mut failure: Option<RunError> = None;
         loop {
@@ -138,11 +174,11 @@ impl Driver<'_> {
             self.plan.nodes[node].duration().record(elapsed.as_secs_f64());
             match result {
                 Ok(output) => {
-                    self.counts.run += 1;
+                    self.run.shared().counts.run += 1;
                     self.end(node, output, false, elapsed);
                 }
                 // A component that noticed the cancel before this task did has not failed.
-                Err(_) if self.context.cancel.is_cancelled() => return Err(RunError::Cancelled),
+                Err(_) if self.run.context.cancel.is_cancelled() => return Err(RunError::Cancelled),
                 Err(error) => failure = Some(prefer(failure, self.fail(node, error))),
             }
         }
@@ -163,7 +199,7 @@ impl Driver<'_> {
             for node in ready {
                 match self.reusable(node) {
                     Some(output) => {
-                        self.counts.reused += 1;
+                        self.run.shared().counts.reused += 1;
                         metrics::counter!(NODES_REUSED_TOTAL).increment(1);
                         self.end(node, output, true, Duration::ZERO);
                     }
@@ -182,32 +218,56 @@ impl Driver<'_> {
 
     /// The output of an earlier attempt, if it has what is wanted now.
     fn reusable(&mut self, node: NodeIdx) -> Option<NodeOutput> {
-        let output = self.resume.remove(&self.plan.nodes[node].info.id)?;
+        let mut shared = self.run.shared();
+        let output = shared.resume.remove(&self.info(node).id)?;
         let has = |name: &String| output.values.contains_key(name) || output.stopped.contains(name);
-        self.plan.wanted[node].iter().all(has).then_some(output)
+        if !self.wanted(node).iter().all(has) {
+            return None;
+        }
+        if self.plan.bodies.contains_key(&node) {
+            turns::settle(
+                &mut shared,
+                &turns::prefix(&self.run.context.place, &self.plan.nodes[node].info.id),
+            );
+        }
+        Some(output)
+    }
+
+    fn wanted(&self, node: NodeIdx) -> &Arc<[String]> {
+        let inside = self.body.and_then(|body| body.wanted.get(&node));
+        inside.unwrap_or(&self.plan.wanted[node])
     }
 
     fn start(&mut self, node: NodeIdx) -> Result<(), RunError> {
+        let info = self.info(node);
         self.report(Progress::NodeStarted {
-            node: self.info(node),
+            node: Arc::clone(&info),
         });
         let ended = |node: NodeIdx| self.ended[node].as_deref();
-        let variables = &self.context.variables;
-        let call = match self.prepared.call(self.plan, node, variables, &ended) {
+        let variables = &self.run.context.variables;
+        let call = match self
+            .run
+            .prepared
+            .call(self.plan, node, self.body, variables, &ended)
+        {
             Ok(call) => call,
             Err(error) => return Err(self.fail(node, error)),
         };
-        let context = NodeContext {
-            run: Arc::clone(&self.context),
-            node: Arc::clone(&call.node),
+        let span = tracing::info_span!("node", run_id = %self.run.context.run_id, node = %info.id, kind = ?call.kind);
+        let work = match call.kind {
+            Kind::Loop => turns::take(self.run.clone(), node, call),
+            _ => {
+                let context = NodeContext {
+                    run: Arc::clone(&self.run.context),
+                    node: info,
+                };
+                component(call, context)
+            }
         };
-        let span = tracing::info_span!("node", run_id = %self.context.run_id, node = %call.node.id, kind = ?call.kind);
         let future = async move {
             let started = Instant::now();
             // A bug in one component must not take the other runs of this process with it.
-            let result = AssertUnwindSafe(components::run(&call, &context))
-                .catch_unwind()
-                .await;
+            let result = AssertUnwindSafe(work).catch_unwind().await;
             let result = result.unwrap_or_else(|_| {
                 let message = "the component failed in a way that is a bug of the engine".to_owned();
                 Err(NodeError {
@@ -225,6 +285,9 @@ impl Driver<'_> {
     fn end(&mut self, node: NodeIdx, output: NodeOutput, reused: bool, elapsed: Duration) {
         let output = Arc::new(output);
         let skipped = self.schedule.finished(node, &output.stopped);
+        if self.body.is_some() {
+            self.run.shared().counts.usage += output.usage;
+        }
         self.report(Progress::NodeFinished {
             node: self.info(node),
             output: Arc::clone(&output),
@@ -240,7 +303,7 @@ impl Driver<'_> {
     }
 
     fn fail(&self, node: NodeIdx, error: NodeError) -> RunError {
-        tracing::debug!(run_id = %self.context.run_id, node = %self.plan.nodes[node].info.id, code = error.code, "node failed");
+        tracing::debug!(run_id = %self.run.context.run_id, node = %self.info(node).id, code = error.code, "node failed");
         self.report(Progress::NodeFailed {
             node: self.info(node),
             error: error.clone(),
@@ -252,19 +315,28 @@ impl Driver<'_> {
     }
 
     fn report(&self, progress: Progress) {
-        (self.context.on_progress)(progress);
+        (self.run.context.on_progress)(progress);
     }
 
+    /// What a node is called here: in a loop each turn's is another.
     fn info(&self, node: NodeIdx) -> Arc<NodeInfo> {
-        Arc::clone(&self.plan.nodes[node].info)
+        let (info, place) = (&self.plan.nodes[node].info, &self.run.context.place);
+        match place.is_empty() {
+            true => Arc::clone(info),
+            false => Arc::new(NodeInfo {
+                id: format!("{}{place}", info.id),
+                ..NodeInfo::clone(info)
+            }),
+        }
     }
 
     fn ids(&self, nodes: &[NodeIdx]) -> Vec<String> {
-        nodes
-            .iter()
-            .map(|node| self.plan.nodes[*node].info.id.clone())
-            .collect()
+        nodes.iter().map(|node| self.info(*node).id.clone()).collect()
     }
+}
+
+fn component(call: NodeCall, context: NodeContext) -> BoxFuture<'static, Result<NodeOutput, NodeError>> {
+    async move { components::run(&call, &context).await }.boxed()
 }
 
 /// The failure to report when several nodes failed: one that another attempt cannot mend, else the first.

@@ -46,6 +46,8 @@ pub(crate) struct Field {
 pub(crate) struct Output {
     pub(crate) name: String,
     pub(crate) types: Vec<String>,
+    /// An edge may come back to it.
+    pub(crate) loops: bool,
 }
 
 /// A node.
@@ -92,6 +94,7 @@ impl Node {
             let native = |name: &&str| Output {
                 name: (*name).to_owned(),
                 types: vec!["Message".to_owned()],
+                loops: false,
             };
             outputs = native_outputs(*kind).iter().map(native).collect();
         }
@@ -217,6 +220,9 @@ fn parse_outputs(body: &Object) -> Vec<Output> {
         Some(Output {
             name: output.get("name")?.as_str()?.to_owned(),
             types: types.unwrap_or_default(),
+            loops: output
+                .as_object()
+                .is_some_and(|output| flag(output, "allows_loop")),
         })
     };
     outputs.iter().take(MAX_OUTPUTS).filter_map(parse).collect()
@@ -293,6 +299,8 @@ fn by_registry_name(name: &str) -> Option<Kind> {
         "BatchRunComponent" => Kind::BatchRun,
         "Memory" => Kind::MessageHistory,
         "MemoryBase" => Kind::MemoryBase,
+        "LoopComponent" => Kind::Loop,
+        "ArXivComponent" => Kind::ArXiv,
         _ => return None,
     })
 }
@@ -322,6 +330,8 @@ fn by_module_path(path: &str) -> Option<Kind> {
         "BatchRunComponent" => Kind::BatchRun,
         "MemoryComponent" => Kind::MessageHistory,
         "MemoryBaseComponent" => Kind::MemoryBase,
+        "LoopComponent" => Kind::Loop,
+        "ArXivComponent" => Kind::ArXiv,
         _ => return None,
     })
 }
@@ -351,5 +361,7 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::WebSearch => &["results"],
         Kind::MessageHistory => components::message_history::outputs(),
         Kind::MemoryBase => &[components::memory_base::OUTPUT],
+        Kind::Loop => &[components::looping::ITEM, components::looping::DONE],
+        Kind::ArXiv => &["dataframe"],
     }
 }

@@ -17,11 +17,13 @@ use crate::value::Value;
 pub(crate) struct Counts {
     pub(crate) run: u32,
     pub(crate) reused: u32,
+    /// Of the nodes that ran in loops, which are not among those that ended.
+    pub(crate) usage: Usage,
 }
 
 pub(crate) fn collect(
     plan: &Plan,
-    prepared: Prepared,
+    prepared: &Prepared,
     langflow: Option<Json>,
     ended: &[Option<Arc<NodeOutput>>],
     counts: Counts,
@@ -34,7 +36,7 @@ pub(crate) fn collect(
         .map(|(node, json)| (id(*node), json.clone()))
         .collect();
     let output = only(values.into_iter().map(|(_, json)| json).collect());
-    let mut usage = Usage::default();
+    let mut usage = counts.usage;
     ended.iter().flatten().for_each(|output| usage += output.usage);
     Outcome {
         output,
@@ -43,7 +45,7 @@ pub(crate) fn collect(
         usage,
         nodes_run: counts.run,
         nodes_reused: counts.reused,
-        session_id: prepared.session_id,
+        session_id: prepared.session_id.clone(),
     }
 }
 

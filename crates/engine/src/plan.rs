@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compile::Body;
 use crate::component::Param;
-use crate::edge::Edge;
+use crate::edge::{Back, Edge};
 use crate::graph::{Graph, NodeIdx};
 use crate::group::Aliases;
 use crate::node::Node;
@@ -81,6 +82,12 @@ pub struct Plan {
     pub(crate) wanted: Vec<Arc<[String]>>,
     /// Which nodes a run executes.
     pub(crate) included: Vec<bool>,
+    /// Those, and the nodes that run in loops.
+    pub(crate) involved: Vec<bool>,
+    /// Edges that end the turns of loops. They are not in the graph, which has no cycles.
+    pub(crate) backs: Vec<Back>,
+    /// What the loops run.
+    pub(crate) bodies: BTreeMap<NodeIdx, Body>,
     /// Parameters before edges and tweaks, by node.
     pub(crate) params: Vec<Arc<BTreeMap<String, Param>>>,
     /// Required fields that only a tweak can fill, by node.
@@ -172,7 +179,7 @@ impl Plan {
 
     /// Whether nothing follows a node.
     pub(crate) fn is_terminal(&self, node: NodeIdx) -> bool {
-        self.graph.outgoing(node).is_empty()
+        self.graph.outgoing(node).is_empty() && self.backs.iter().all(|back| back.source != node)
     }
 
     pub(crate) fn find(&self, id_or_name: &str) -> Option<NodeIdx> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use crate::compile::Body;
 use crate::component::{NodeCall, NodeError, NodeOutput, Param, Params};
 use crate::graph::NodeIdx;
 use crate::node::Field;
@@ -71,7 +72,7 @@ impl Prepared {
     fn refuse_missing(&self, plan: &Plan) -> Result<(), RequestError> {
         let mut problems = Problems::default();
         let suspects: BTreeSet<NodeIdx> = plan.missing.keys().chain(self.params.keys()).copied().collect();
-        for node in suspects.into_iter().filter(|node| plan.included[*node]) {
+        for node in suspects.into_iter().filter(|node| plan.involved[*node]) {
             let (info, fields) = (&plan.nodes[node].info, self.fields(plan, node));
             for name in params::missing(plan, node, &fields, self.base(plan, node)) {
                 if name == INPUT_FIELD && self.receivers.contains(&node) {
@@ -114,25 +115,30 @@ impl Prepared {
         self.params.get(&node).unwrap_or(&plan.params[node])
     }
 
-    /// What a node is called with, given what ended before it. `ended` answers `None` for a skipped node.
+    /// What a node is called with, given what ended before it. `ended` answers `None` for a skipped node. In a turn of a
+    /// loop, of which `body` is the plan, the request's input is not given, and a session that the flow names stays.
     pub(crate) fn call<'o>(
         &self,
         plan: &Plan,
         node: NodeIdx,
+        body: Option<&Body>,
         variables: &Environment,
         ended: &dyn Fn(NodeIdx) -> Option<&'o NodeOutput>,
     ) -> Result<NodeCall, NodeError> {
         let mut params = Params::over(self.base(plan, node));
-        self.load_variables(plan, node, variables, &mut params)?;
-        if let Some(input) = self.input.as_ref().filter(|_| self.receivers.contains(&node)) {
+        let receives = body.is_none() && self.receivers.contains(&node);
+        self.load_variables(plan, node, receives, variables, &mut params)?;
+        if let Some(input) = self.input.as_ref().filter(|_| receives) {
             params.insert(INPUT_FIELD, Param::Field(Json::String(input.clone())));
         }
-        if params.contains_key(SESSION_FIELD) {
+        let named = |param: &Param| matches!(param, Param::Field(Json::String(named)) if !named.is_empty());
+        let keeps = |param: &Param| body.is_some() && named(param);
+        if params.get(SESSION_FIELD).is_some_and(|param| !keeps(param)) {
             params.insert(SESSION_FIELD, Param::Field(Json::String(self.session_id.clone())));
         }
         let tools = plan.tool_edges(node).filter(|edge| ended(edge.source).is_some());
         let tools = tools
-            .map(|edge| self.call(plan, edge.source, variables, ended))
+            .map(|edge| self.call(plan, edge.source, body, variables, ended))
             .collect::<Result<_, _>>()?;
         self.feed(plan, node, &mut params, ended)?;
         let found = &plan.nodes[node];
@@ -146,7 +152,10 @@ impl Prepared {
             origin: Arc::clone(&found.origin),
             kind: *kind,
             params,
-            wanted: Arc::clone(&plan.wanted[node]),
+            wanted: Arc::clone(
+                body.and_then(|body| body.wanted.get(&node))
+                    .unwrap_or(&plan.wanted[node]),
+            ),
             methods: Arc::clone(&found.methods),
             near_chat: found.near_chat,
             tools,
@@ -157,6 +166,7 @@ impl Prepared {
         &self,
         plan: &Plan,
         node: NodeIdx,
+        receives: bool,
         variables: &Environment,
         params: &mut Params,
     ) -> Result<(), NodeError> {
@@ -170,7 +180,7 @@ impl Prepared {
             if plan.is_fed(node, name) || (field.secret && plan.is_fed(node, "model")) {
                 continue;
             }
-            if name == INPUT_FIELD && self.receivers.contains(&node) {
+            if name == INPUT_FIELD && receives {
                 continue;
             }
             let Some(Param::Field(Json::String(variable))) = params.get(name) else {

@@ -39,7 +39,7 @@ pub(super) fn settle(plan: &mut Plan, start: Option<NodeIdx>) {
         };
     }
     plan.talks = (0..plan.nodes.len())
-        .filter(|node| plan.included[*node])
+        .filter(|node| plan.involved[*node])
         .map(|node| talks(&plan.nodes[node]))
         .max()
         .unwrap_or(Talks::Never);

@@ -43,7 +43,8 @@ pub(super) async fn keep(
     }
     if id_of(message).is_none() {
         let sender = message.sender.as_deref().unwrap_or_default();
-        let voice = ctx.run.voices.next(sender, voice);
+        let voice = format!("{voice}{}", ctx.run.place);
+        let voice = ctx.run.voices.next(sender, &voice);
         let id = message_id(&ctx.run.run_id, sender, &voice);
         Arc::make_mut(&mut message.extra).insert(ID.to_owned(), id.into());
     }

@@ -5,6 +5,7 @@
 //! of a conversation goes through a port.
 
 mod agent;
+mod arxiv;
 mod ask;
 mod batch_run;
 mod calculator;
@@ -17,6 +18,7 @@ mod convert;
 mod current_date;
 mod dumps;
 mod language_model;
+pub(crate) mod looping;
 pub(crate) mod memory_base;
 pub(crate) mod message_history;
 mod openai_model;
@@ -94,6 +96,8 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::WebSearch => web_search::run(call, ctx).await,
         Kind::MessageHistory => message_history::run(call, ctx).await,
         Kind::MemoryBase => memory_base::run(call),
+        Kind::Loop => Err(looping::not_driven(call)),
+        Kind::ArXiv => arxiv::run(call, ctx).await,
     }
 }
 
@@ -243,6 +247,7 @@ pub(crate) mod testing {
             outbound: Arc::default(),
             memory,
             voices: Arc::default(),
+            place: Arc::default(),
             on_progress: Arc::new(move |progress| {
                 if let Progress::Token { text, .. } = progress {
                     seen.lock().unwrap().push(text);

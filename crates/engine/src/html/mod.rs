@@ -11,6 +11,7 @@ mod xml;
 
 pub(crate) use soup::{Soup, strip};
 use tokens::Build;
+pub(crate) use xml::reference;
 
 /// Which parser's rules decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -47,7 +47,7 @@ pub(super) fn read(document: &[u8]) -> Soup {
 }
 
 /// A character by its name or number; what has neither is nothing.
-fn reference(name: &str) -> String {
+pub(crate) fn reference(name: &str) -> String {
     let character = match name.strip_prefix('#') {
         Some(number) => match number.strip_prefix(['x', 'X']) {
             Some(digits) => u32::from_str_radix(digits, 16).ok(),

@@ -54,6 +54,8 @@ KINDS = {
     "WebSearchComponent": "WebSearch",
     "MemoryComponent": "MessageHistory",
     "MemoryBaseComponent": "MemoryBase",
+    "LoopComponent": "Loop",
+    "ArXivComponent": "ArXiv",
 }
 
 # Versions that are a kind of their own.
@@ -102,6 +104,9 @@ LEFT_OUT = {
     # Message History before lfx 1.10: with an order of "Descending" it gives the oldest messages, not the newest.
     "efd064ef48ff": "the oldest messages, not the newest, in descending order",
     "7608453efb4e": "the oldest messages, not the newest, in descending order",
+    # Loop before lfx 1.10.1: goes around the cycle itself, so that its body runs in the flow, not in turns of its own.
+    "e516ea99611c9898": "goes around the cycle",
+    "0b08e58a5c70b4f6": "goes around the cycle",
     # Calculator before lfx 0.4.3: another word for numbers it does not know.
     "acbe2603b034": "other errors",
     "37caa1aba62c": "other errors",
@@ -124,6 +129,8 @@ LEFT_OUT = {
 # - TypeConverterComponent be7797f8df1c, 6ce26e994c2d: fail on a plain dictionary, which no edge carries.
 # - Message History: whose messages are read. Those of other flows and owners are out of reach here anyway.
 # - Memory Base: where the vectors lie. There are none here: all versions fail before they look.
+# - ArXivComponent before 9475ee946974: waits for arXiv without a limit.
+# - LoopComponent 2712a1de7210: the library beside it gave the item to one branch only before lfx 1.12; here to all.
 # - OpenAiModel: how the key is unwrapped, the words of errors, usage of streamed answers, and the guards on custom
 #   endpoints, for which the engine has its own.
 

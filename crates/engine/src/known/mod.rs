@@ -51,6 +51,8 @@ fn kind_named(name: &str) -> Option<Kind> {
         "WebSearch" => Kind::WebSearch,
         "MessageHistory" => Kind::MessageHistory,
         "MemoryBase" => Kind::MemoryBase,
+        "Loop" => Kind::Loop,
+        "ArXiv" => Kind::ArXiv,
         _ => return None,
     })
 }
@@ -98,7 +100,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 27, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 29, "a kind without any code: {kinds:?}");
     }
 
     #[test]
@@ -177,6 +179,7 @@ mod tests {
             ("data_source/web_search.py", Kind::WebSearch),
             ("models_and_agents/memory.py", Kind::MessageHistory),
             ("files_and_knowledge/memory_retrieval.py", Kind::MemoryBase),
+            ("flow_controls/loop.py", Kind::Loop),
         ];
         for (file, kind) in cases {
             assert_eq!(kind_of(&read(&components.join(file))), Some(kind), "{file}");

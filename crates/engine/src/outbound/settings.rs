@@ -7,6 +7,7 @@ use crate::settings::{InvalidSettings, Reader};
 pub(crate) const HOSTS: &str = "FLOWFLEET_FETCH_HOSTS";
 const WEB_SEARCH: &str = "FLOWFLEET_WEB_SEARCH_URL";
 const NEWS_SEARCH: &str = "FLOWFLEET_NEWS_SEARCH_URL";
+const ARXIV: &str = "FLOWFLEET_ARXIV_URL";
 
 /// What the operator says about fetching.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct OutboundSettings {
     pub web_search: String,
     /// Where Google News' feeds are asked, or what answers like them: `/search`, `/headlines/section/...` below it.
     pub news_search: String,
+    /// Where arXiv's API is asked, or what answers like it.
+    pub arxiv: String,
 }
 
 impl Default for OutboundSettings {
@@ -25,6 +28,7 @@ impl Default for OutboundSettings {
             hosts: Vec::new(),
             web_search: "https://html.duckduckgo.com/html/".to_owned(),
             news_search: "https://news.google.com/rss".to_owned(),
+            arxiv: "http://export.arxiv.org/api/query".to_owned(),
         }
     }
 }
@@ -42,6 +46,7 @@ impl OutboundSettings {
             hosts: reader.hosts(HOSTS),
             web_search: reader.url(WEB_SEARCH, defaults.web_search),
             news_search: reader.url(NEWS_SEARCH, defaults.news_search),
+            arxiv: reader.url(ARXIV, defaults.arxiv),
         };
         reader.end(settings)
     }

@@ -133,8 +133,8 @@ fn each_broken_part_is_named() {
                 d["data"]["edges"][0]["data"]["targetHandle"] =
                     json!({"name": "item", "output_types": ["Data"]});
             },
-            "/data/edges/0/data/targetHandle/fieldName",
-            "loops are not supported yet",
+            "/data/edges/0/data/targetHandle/name",
+            "which takes none",
         ),
         (
             |d| {

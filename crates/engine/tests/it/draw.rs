@@ -81,6 +81,25 @@ impl Draw {
         self
     }
 
+    /// An edge that goes back to an output, as the last one of a loop does.
+    pub(crate) fn back(mut self, source: &str, output: &str, target: &str, name: &str) -> Self {
+        let outputs = self.body(source)["outputs"].as_array().unwrap().clone();
+        let types = &outputs
+            .iter()
+            .find(|o| o["name"] == output)
+            .unwrap_or_else(|| panic!("{source}.{output}"))["types"];
+        let edge = json!({
+            "source": source,
+            "target": target,
+            "data": {
+                "sourceHandle": {"dataType": "x", "id": source, "name": output, "output_types": types},
+                "targetHandle": {"dataType": "x", "id": target, "name": name, "output_types": ["Data", "Message"]},
+            },
+        });
+        self.document["data"]["edges"].as_array_mut().unwrap().push(edge);
+        self
+    }
+
     pub(crate) fn bytes(&self) -> Vec<u8> {
         serde_json::to_vec(&self.document).unwrap()
     }

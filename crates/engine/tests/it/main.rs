@@ -10,6 +10,7 @@ mod golden;
 mod groups;
 mod hostile;
 mod langflow;
+mod loops;
 mod operator;
 mod providers;
 mod random;
