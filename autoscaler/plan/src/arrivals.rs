@@ -16,7 +16,7 @@ const SEASON: (f64, f64) = (0.7, 1.6);
 
 /// What has been seen of arrivals.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Arrivals {
+pub(crate) struct Arrivals {
     slow: f64,
     fast: f64,
     /// How much time has been seen; young averages are not averages yet.
@@ -54,7 +54,7 @@ impl Default for Arrivals {
 
 impl Arrivals {
     /// Adds what arrived in the `dt_s` before `at_s`, and checks the forecasts made one lead time ago.
-    pub fn observe(&mut self, at_s: f64, dt_s: f64, arrived: u64, lead_s: f64, season: bool) {
+    pub(crate) fn observe(&mut self, at_s: f64, dt_s: f64, arrived: u64, lead_s: f64, season: bool) {
         let arrived = arrived as f64;
         self.total += arrived;
         if dt_s > 0.0 {
@@ -83,7 +83,8 @@ impl Arrivals {
             self.error += weight * (beyond_chance - self.error);
             self.scale += weight * (expected * expected - self.scale);
         }
-        self.pending.push_back((at_s, self.rate(at_s, lead_s, season), self.total));
+        self.pending
+            .push_back((at_s, self.rate(at_s, lead_s, season), self.total));
     }
 
     fn turn_day(&mut self, at_s: f64) {
@@ -98,7 +99,7 @@ impl Arrivals {
     }
 
     /// Runs a second over the next `lead_s`.
-    pub fn rate(&self, at_s: f64, lead_s: f64, season: bool) -> f64 {
+    pub(crate) fn rate(&self, at_s: f64, lead_s: f64, season: bool) -> f64 {
         let base = self.slow.max(self.fast);
         if season {
             base * self.season(at_s, lead_s)
@@ -113,7 +114,11 @@ impl Arrivals {
         if self.days < 2 {
             return 1.0;
         }
-        let around = |at_s: f64| -> f64 { (-3..=3).map(|i| self.yesterday[time_bin(at_s + f64::from(i) * BIN_S)]).sum() };
+        let around = |at_s: f64| -> f64 {
+            (-3..=3)
+                .map(|i| self.yesterday[time_bin(at_s + f64::from(i) * BIN_S)])
+                .sum()
+        };
         let (now, then) = (around(at_s), around(at_s + lead_s + BIN_S));
         // A handful of runs a half hour is no profile.
         if now * BIN_S < 50.0 {
@@ -123,7 +128,7 @@ impl Arrivals {
     }
 
     /// The relative error of the forecast over one lead time, beyond what chance explains.
-    pub fn variation(&self) -> f64 {
+    pub(crate) fn variation(&self) -> f64 {
         if self.scale <= 0.0 {
             return 0.0;
         }

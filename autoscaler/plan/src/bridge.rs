@@ -33,7 +33,10 @@ pub(crate) fn decide(policy: &Policy, seen: &Observation, past: &History, plan: 
     let room = fargate
         .max_tasks
         .saturating_sub(u32::try_from(tasks.len()).unwrap_or(u32::MAX));
-    let wanted = runs.saturating_sub(coming).div_ceil(fargate.slots.max(1)).min(room);
+    let wanted = runs
+        .saturating_sub(coming)
+        .div_ceil(fargate.slots.max(1))
+        .min(room);
     if wanted == 0 {
         return;
     }

@@ -32,12 +32,21 @@ pub struct Plan {
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Action {
     /// Lets a draining worker accept runs again.
-    Undrain { worker: Arc<str> },
-    Launch { lifecycle: Lifecycle, machines: u32 },
+    Undrain {
+        worker: Arc<str>,
+    },
+    Launch {
+        lifecycle: Lifecycle,
+        machines: u32,
+    },
     /// Stops a worker from accepting runs.
-    Drain { worker: Arc<str> },
+    Drain {
+        worker: Arc<str>,
+    },
     /// Ends a worker that drains and executes nothing.
-    Terminate { worker: Arc<str> },
+    Terminate {
+        worker: Arc<str>,
+    },
 }
 
 /// Decides for one pool.

@@ -69,7 +69,8 @@ impl History {
         }
         if let Rule::SloStaffing(rule) = &policy.rule {
             let lead_s = self.lead_s(policy);
-            self.arrivals.observe(seen.at_s, dt_s, since.arrived, lead_s, rule.season);
+            self.arrivals
+                .observe(seen.at_s, dt_s, since.arrived, lead_s, rule.season);
             let on_time = since.started.saturating_sub(since.started_late) as f64;
             let late = since.started_late as f64;
             // Many starts in one tick are one experience, not many.
@@ -126,7 +127,9 @@ impl History {
 
     /// What is kept for what no forecast knows.
     pub fn reserve(&self, rule: &SloStaffing) -> f64 {
-        self.reserve.unwrap_or(rule.reserve).clamp(rule.reserve_min, rule.reserve_max)
+        self.reserve
+            .unwrap_or(rule.reserve)
+            .clamp(rule.reserve_min, rule.reserve_max)
     }
 
     /// Launch to accepting, as measured.

@@ -20,9 +20,7 @@ mod survival;
 
 pub use decide::{Action, Plan, plan};
 pub use history::History;
-pub use observation::{
-    Bound, Freshness, Observation, Prices, Refusal, Since, Spend, Worker, WorkerState,
-};
+pub use observation::{Bound, Freshness, Observation, Prices, Refusal, Since, Spend, Worker, WorkerState};
 pub use policy::{Budget, Fargate, Lifecycle, Machines, Policy, Rule, SloStaffing};
 pub use reason::{Period, Reason, Unknown};
 pub use staffing::Forecast;

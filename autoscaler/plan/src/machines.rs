@@ -26,7 +26,12 @@ pub(crate) fn decide(policy: &Policy, seen: &Observation, past: &History, wish: 
     if wanted > counted {
         undrained = undrain(&have, wanted - counted, plan);
     }
-    launch(policy, seen, past, wanted.saturating_sub(counted + undrained), asked, plan);
+    let need = Need {
+        have: counted + undrained,
+        missing: wanted.saturating_sub(counted + undrained),
+        on_demand: asked,
+    };
+    launch(policy, seen, past, &need, plan);
     if wanted < counted {
         scale_in(policy, seen, past, &have, counted, plan);
     }
@@ -75,7 +80,11 @@ fn on_demand_asked(policy: &Policy, seen: &Observation, have: &[&Worker], plan: 
             .filter(|worker| worker.lifecycle == Lifecycle::OnDemand && worker.counts())
     };
     let machines = u32::try_from(counted().count()).unwrap_or(u32::MAX);
-    let base = policy.machines.on_demand_base.div_ceil(slots).saturating_sub(machines);
+    let base = policy
+        .machines
+        .on_demand_base
+        .div_ceil(slots)
+        .saturating_sub(machines);
     let free: u64 = counted()
         .map(|worker| u64::from(worker.slots.saturating_sub(worker.busy())))
         .sum();
@@ -103,14 +112,23 @@ fn undrain(have: &[&Worker], missing: u32, plan: &mut Plan) -> u32 {
     u32::try_from(draining.len()).unwrap_or(u32::MAX)
 }
 
-fn launch(policy: &Policy, seen: &Observation, past: &History, missing: u32, asked: u32, plan: &mut Plan) {
+/// Machines to launch.
+struct Need {
+    /// That are or come back.
+    have: u32,
+    missing: u32,
+    /// Those that have to be on-demand, of the missing or beside them.
+    on_demand: u32,
+}
+
+fn launch(policy: &Policy, seen: &Observation, past: &History, need: &Need, plan: &mut Plan) {
     let slots = policy.machines.slots.max(1);
-    let all = u32::try_from(seen.workers.iter().filter(|worker| is_machine(worker) && worker.counts()).count())
-        .unwrap_or(u32::MAX);
     // Runs that ask for on-demand get it also where enough spot is there, up to the limit.
-    let asked = asked.min((policy.max_slots / slots).saturating_sub(all));
+    let asked = need
+        .on_demand
+        .min((policy.max_slots / slots).saturating_sub(need.have));
     let mut on_demand = asked;
-    let mut others = missing.saturating_sub(asked);
+    let mut others = need.missing.saturating_sub(asked);
     let lifecycle = policy.machines.lifecycle;
     if let Some(until_s) = past.cooling_until_s(lifecycle, seen.at_s).filter(|_| others > 0) {
         plan.rejected.push(Reason::Cooling {
@@ -123,7 +141,10 @@ fn launch(policy: &Policy, seen: &Observation, past: &History, missing: u32, ask
         }
         others = 0;
     }
-    if let Some(until_s) = past.cooling_until_s(Lifecycle::OnDemand, seen.at_s).filter(|_| on_demand > 0) {
+    if let Some(until_s) = past
+        .cooling_until_s(Lifecycle::OnDemand, seen.at_s)
+        .filter(|_| on_demand > 0)
+    {
         plan.rejected.push(Reason::Cooling {
             lifecycle: Lifecycle::OnDemand,
             for_s: until_s - seen.at_s,
@@ -140,7 +161,14 @@ fn launch(policy: &Policy, seen: &Observation, past: &History, missing: u32, ask
 }
 
 /// Drains what has been surplus for the whole hold time: the least busy first, of equals the most expensive.
-fn scale_in(policy: &Policy, seen: &Observation, past: &History, have: &[&Worker], counted: u32, plan: &mut Plan) {
+fn scale_in(
+    policy: &Policy,
+    seen: &Observation,
+    past: &History,
+    have: &[&Worker],
+    counted: u32,
+    plan: &mut Plan,
+) {
     let slots = policy.machines.slots.max(1);
     let hold_s = peers::hold_s(policy, past);
     let mut keep = plan.machines_wanted.max(past.held(seen.at_s, hold_s));
@@ -194,7 +222,11 @@ fn scale_in(policy: &Policy, seen: &Observation, past: &History, have: &[&Worker
 
 /// What has drained goes; those that come back stay.
 fn terminate(seen: &Observation, undrained: u32, plan: &mut Plan) {
-    let back: Vec<_> = plan.actions[..].iter().take(undrained as usize).cloned().collect();
+    let back: Vec<_> = plan.actions[..]
+        .iter()
+        .take(undrained as usize)
+        .cloned()
+        .collect();
     for worker in &seen.workers {
         let idle = worker.state == WorkerState::Draining && worker.ages_s.is_empty();
         let returns = || {

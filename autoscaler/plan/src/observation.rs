@@ -110,10 +110,7 @@ impl Worker {
 
     /// Whether it is or will be capacity.
     pub fn counts(&self) -> bool {
-        matches!(
-            self.state,
-            WorkerState::Booting { .. } | WorkerState::Accepting
-        )
+        matches!(self.state, WorkerState::Booting { .. } | WorkerState::Accepting)
     }
 }
 

@@ -54,7 +54,11 @@ pub(crate) fn machines(policy: &Policy, seen: &Observation, past: &History) -> O
             let wanted = (accepting.max(1.0) * metric / target).ceil();
             if metric > *target {
                 let since = past.peer.above_since_s.map_or(0.0, |since| seen.at_s - since);
-                if since >= TRACKING_UP_S { wanted.max(have) } else { have }
+                if since >= TRACKING_UP_S {
+                    wanted.max(have)
+                } else {
+                    have
+                }
             } else if metric < target * (1.0 - TOLERANCE) {
                 // What executes is not in the metric; instances protect themselves while they are busy.
                 wanted.max((running / slots).ceil())

@@ -150,7 +150,9 @@ pub enum Rule {
         buffer: f64,
     },
     /// Steps by queue length: (messages, machines), ascending.
-    Step { steps: Vec<(u64, u32)> },
+    Step {
+        steps: Vec<(u64, u32)>,
+    },
 }
 
 impl Default for Rule {
@@ -190,10 +192,10 @@ pub struct SloStaffing {
 impl Default for SloStaffing {
     fn default() -> Self {
         Self {
-            gain: 0.02,
-            reserve: 0.7,
+            gain: 0.05,
+            reserve: 0.6,
             reserve_min: 0.0,
-            reserve_max: 2.5,
+            reserve_max: 1.5,
             season: true,
         }
     }

@@ -12,27 +12,62 @@ use crate::policy::Lifecycle;
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Reason {
     /// The rule wants so many slots.
-    Wanted { rule: Arc<str>, slots: f64, running: f64, queued: u64 },
+    Wanted {
+        rule: Arc<str>,
+        slots: f64,
+        running: f64,
+        queued: u64,
+    },
     /// The oldest run waits too long.
-    Overdue { oldest_wait_s: f64, slo_s: f64 },
+    Overdue {
+        oldest_wait_s: f64,
+        slo_s: f64,
+    },
     /// Surplus is kept for a while.
-    Held { machines: u32, hold_s: f64 },
-    AtMax { max_slots: u32, wished: f64 },
-    AtMin { min_slots: u32 },
+    Held {
+        machines: u32,
+        hold_s: f64,
+    },
+    AtMax {
+        max_slots: u32,
+        wished: f64,
+    },
+    AtMin {
+        min_slots: u32,
+    },
     /// The budget of an hour or a day cuts the wish.
-    OverBudget { period: Period, budget_usd: f64, machines_refused: u32 },
+    OverBudget {
+        period: Period,
+        budget_usd: f64,
+        machines_refused: u32,
+    },
     /// Capacity of this kind was refused lately.
-    Cooling { lifecycle: Lifecycle, for_s: f64 },
+    Cooling {
+        lifecycle: Lifecycle,
+        for_s: f64,
+    },
     /// On-demand stands in for spot.
-    Fallback { machines: u32 },
+    Fallback {
+        machines: u32,
+    },
     /// Runs that were interrupted, or are near their deadline, ask for on-demand.
-    OnDemandAsked { runs: u64 },
+    OnDemandAsked {
+        runs: u64,
+    },
     /// Something is not known, so nothing is given up.
-    Stale { what: Unknown },
+    Stale {
+        what: Unknown,
+    },
     /// Runs would wait longer for machines than Fargate takes.
-    Bridge { runs: u32, saves_s: f64 },
+    Bridge {
+        runs: u32,
+        saves_s: f64,
+    },
     /// A bound from outside.
-    Bounded { name: Arc<str>, slots: f64 },
+    Bounded {
+        name: Arc<str>,
+        slots: f64,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +87,12 @@ pub enum Unknown {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Wanted { rule, slots, running, queued } => write!(
+            Self::Wanted {
+                rule,
+                slots,
+                running,
+                queued,
+            } => write!(
                 f,
                 "{rule} wants {slots:.1} slots: {running:.0} runs execute and {queued} wait"
             ),
@@ -68,7 +108,11 @@ impl fmt::Display for Reason {
                 write!(f, "max_slots is {max_slots}, {wished:.0} were wished for")
             }
             Self::AtMin { min_slots } => write!(f, "min_slots keeps {min_slots}"),
-            Self::OverBudget { period, budget_usd, machines_refused } => write!(
+            Self::OverBudget {
+                period,
+                budget_usd,
+                machines_refused,
+            } => write!(
                 f,
                 "the budget of {budget_usd} USD {} leaves out {machines_refused} machines",
                 match period {

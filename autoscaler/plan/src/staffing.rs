@@ -28,7 +28,8 @@ pub struct Forecast {
     pub slots: f64,
 }
 
-const KAPPA: f64 = 0.25;
+/// The part of the turnover that is counted on for runs that are there now: others arrive beside them.
+const NOW: f64 = 0.45;
 /// How finely the lead time is stepped through.
 const STEPS: usize = 8;
 
@@ -36,8 +37,16 @@ const STEPS: usize = 8;
 pub(crate) fn forecast(policy: &Policy, rule: &SloStaffing, seen: &Observation, past: &History) -> Forecast {
     let lead_s = past.lead_s(policy);
     let staying = seen.workers.iter().filter(|worker| stays(policy, worker));
-    let ages = Ages::of(staying.flat_map(|worker| &worker.ages_s).chain(&seen.elsewhere_ages_s));
-    let all = seen.workers.iter().flat_map(|worker| &worker.ages_s).chain(&seen.elsewhere_ages_s);
+    let ages = Ages::of(
+        staying
+            .flat_map(|worker| &worker.ages_s)
+            .chain(&seen.elsewhere_ages_s),
+    );
+    let all = seen
+        .workers
+        .iter()
+        .flat_map(|worker| &worker.ages_s)
+        .chain(&seen.elsewhere_ages_s);
     let curve = past.durations.curve(&Ages::of(all));
     let rate = past.arrivals.rate(seen.at_s, lead_s, rule.season);
     let queued = seen.queued as f64;
@@ -50,8 +59,9 @@ pub(crate) fn forecast(policy: &Policy, rule: &SloStaffing, seen: &Observation, 
     let of_arrivals = rate * curve.occupies_s(lead_s);
     let unsure = past.arrivals.variation() * of_arrivals;
     variance += of_arrivals + unsure * unsure;
-    let deviation = (variance + 0.25).sqrt();
+    // The quarter is for what a whole number leaves out; where nothing is expected, nothing is kept for it.
     let load = still_running + of_queued + of_arrivals;
+    let deviation = (variance + 0.25 * load.min(1.0)).sqrt();
 
     // As the slots that there are will serve them.
     let in_system = in_system(seen, &ages, &curve, rate, lead_s);
@@ -59,7 +69,7 @@ pub(crate) fn forecast(policy: &Policy, rule: &SloStaffing, seen: &Observation, 
     let reserve = past.reserve(rule);
     let slots = (load + (1.5 * reserve - 0.5) * deviation)
         .max((in_system + 1.5 * reserve * deviation) / (1.0 + turnover))
-        .max((ages.runs() + queued) / (1.0 + KAPPA * turnover))
+        .max((ages.runs() + queued) / (1.0 + NOW * turnover))
         .max(0.0);
     Forecast {
         lead_s,

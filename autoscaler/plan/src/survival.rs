@@ -90,7 +90,9 @@ impl Durations {
     /// The survival curve, given what executes now.
     pub fn curve(&self, running: &Ages) -> Survival {
         let past = &running.runs;
-        let partial: Vec<f64> = (0..BINS).map(|bin| running.sum_s[bin] - past[bin] * edge(bin)).collect();
+        let partial: Vec<f64> = (0..BINS)
+            .map(|bin| running.sum_s[bin] - past[bin] * edge(bin))
+            .collect();
         let mut hazard = [0.0; BINS];
         let mut cumulative = [0.0; BINS + 1];
         // From the oldest bin down: runs older than a bin spent its whole width there.
@@ -216,8 +218,7 @@ fn normal_cumulative(x: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.231_641_9 * x.abs());
     let poly = t
         * (0.319_381_530
-            + t * (-0.356_563_782
-                + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
+            + t * (-0.356_563_782 + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
     let tail = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt() * poly;
     if x >= 0.0 { 1.0 - tail } else { tail }
 }

@@ -151,7 +151,14 @@ impl Cloud {
     }
 
     /// Asks for machines. The same token gets the same answer and launches nothing again.
-    pub fn launch(&mut self, now_s: f64, lifecycle: Lifecycle, machines: u32, slots: u32, token: &str) -> Launched {
+    pub fn launch(
+        &mut self,
+        now_s: f64,
+        lifecycle: Lifecycle,
+        machines: u32,
+        slots: u32,
+        token: &str,
+    ) -> Launched {
         if let Some(answer) = self.tokens.get(token) {
             return answer.clone();
         }
@@ -199,7 +206,14 @@ impl Cloud {
             .ok_or("InsufficientInstanceCapacity")
     }
 
-    fn start(&mut self, now_s: f64, lifecycle: Lifecycle, slots: u32, zone: Option<usize>, factor: f64) -> u32 {
+    fn start(
+        &mut self,
+        now_s: f64,
+        lifecycle: Lifecycle,
+        slots: u32,
+        zone: Option<usize>,
+        factor: f64,
+    ) -> u32 {
         let id = self.next;
         self.next += 1;
         let boot_s = match lifecycle {
@@ -208,7 +222,9 @@ impl Cloud {
         };
         self.due.push(Reverse((At(now_s + boot_s), Due::Ready(id))));
         if lifecycle == Lifecycle::Spot && self.settings.interruptions_per_hour > 0.0 {
-            let lasts_s = self.draws.exponential(3_600.0 / self.settings.interruptions_per_hour);
+            let lasts_s = self
+                .draws
+                .exponential(3_600.0 / self.settings.interruptions_per_hour);
             self.due.push(Reverse((At(now_s + lasts_s), Due::Notice(id))));
         }
         self.machines.insert(
@@ -250,7 +266,9 @@ impl Cloud {
             }
             self.due.pop();
             match due {
-                Due::Ready(id) if self.machines.contains_key(&id) => return Some((at_s, Happening::Ready(id))),
+                Due::Ready(id) if self.machines.contains_key(&id) => {
+                    return Some((at_s, Happening::Ready(id)));
+                }
                 Due::Notice(id) => {
                     if let Some(machine) = self.machines.get_mut(&id).filter(|machine| !machine.noticed) {
                         machine.noticed = true;

@@ -111,10 +111,6 @@ impl Fleet {
         self.on_demand.len() as u64
     }
 
-    pub(crate) fn running(&self) -> usize {
-        self.workers.values().map(|worker| worker.runs.len()).sum()
-    }
-
     /// When the oldest of the waiting arrived; those that were handed back count from then too.
     pub(crate) fn oldest_s(&self) -> Option<f64> {
         self.queue.front().map(|run| self.runs[*run as usize].arrived_s)
@@ -178,7 +174,11 @@ impl Fleet {
                 .next()
                 .and_then(|((_, free), ids)| ids.first().map(|id| (*free, *id)))
         };
-        let machine = if on_demand_only { None } else { fullest(Class::Machine) };
+        let machine = if on_demand_only {
+            None
+        } else {
+            fullest(Class::Machine)
+        };
         let on_demand = fullest(Class::OnDemand);
         let best = match (machine, on_demand) {
             (Some(machine), Some(on_demand)) if on_demand.0 < machine.0 => Some(on_demand),

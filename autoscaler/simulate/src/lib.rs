@@ -17,7 +17,7 @@ mod world;
 
 pub use clairvoyant::{Bound, clairvoyant};
 pub use cloud::{Cloud, CloudSettings, Happening, Launched, Refusals, Zone};
-// pub use picture::picture;
+pub use picture::picture;
 pub use report::{Report, Sample, Waste, table};
 pub use scenario::{Scenario, ServiceTimes, TraceSettings, Work};
 pub use trace::{Arrival, Availability, TraceError, read_arrivals, read_availability};

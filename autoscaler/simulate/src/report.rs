@@ -128,7 +128,14 @@ impl Measured {
         self.samples.push(sample);
     }
 
-    pub(crate) fn report(self, scenario: &Scenario, arrivals: &[Arrival], cloud: &Cloud, now_s: f64, ticks: u64) -> Report {
+    pub(crate) fn report(
+        self,
+        scenario: &Scenario,
+        arrivals: &[Arrival],
+        cloud: &Cloud,
+        now_s: f64,
+        ticks: u64,
+    ) -> Report {
         let cost_by_lifecycle_usd = cloud.billed(now_s);
         let mut waits: Vec<f32> = self.waits.iter().map(|(_, wait)| *wait).collect();
         waits.sort_by(f32::total_cmp);
@@ -138,7 +145,13 @@ impl Measured {
         };
         let runs = arrivals.len();
         let work_s: f64 = arrivals.iter().map(|arrival| arrival.service_s).sum();
-        let share = |slot_s: f64| if self.slot_s > 0.0 { slot_s / self.slot_s } else { 0.0 };
+        let share = |slot_s: f64| {
+            if self.slot_s > 0.0 {
+                slot_s / self.slot_s
+            } else {
+                0.0
+            }
+        };
         let idle_s = (self.slot_s - work_s - self.boot_slot_s - self.lost_s).max(0.0);
         Report {
             policy: scenario.policy.rule.name().to_owned(),
@@ -162,7 +175,11 @@ impl Measured {
                 idle_share: share(idle_s),
                 lost_share: share(self.lost_s),
             },
-            peak_slots: self.samples.iter().map(|sample| sample.slots()).fold(0.0, f32::max) as u32,
+            peak_slots: self
+                .samples
+                .iter()
+                .map(|sample| sample.slots())
+                .fold(0.0, f32::max) as u32,
             hours: now_s / 3_600.0,
             decisions: ticks,
             samples: self.samples,
@@ -178,7 +195,18 @@ pub fn table(reports: &[Report], bound: &Bound, slo_s: f64) -> String {
     let _ = writeln!(
         text,
         "{:<22} {:>10} {:>7} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>6} {:>6} {:>6}",
-        "policy", "USD", "x CLV", late, "p50 s", "p95 s", "p99 s", "launches", "handed", "boot", "idle", "lost"
+        "policy",
+        "USD",
+        "x CLV",
+        late,
+        "p50 s",
+        "p95 s",
+        "p99 s",
+        "launches",
+        "handed",
+        "boot",
+        "idle",
+        "lost"
     );
     for report in reports {
         let percent = |share: f64| format!("{:.1} %", share * 100.0);

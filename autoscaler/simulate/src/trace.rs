@@ -23,7 +23,9 @@ pub enum TraceError {
     Columns { found: String },
     #[error("no run arrives between hour {from_h} and hour {to_h} of the trace")]
     Empty { from_h: f64, to_h: f64 },
-    #[error("the scenario makes more than {0} runs of this trace: use a smaller trace.scale or fewer trace.hours")]
+    #[error(
+        "the scenario makes more than {0} runs of this trace: use a smaller trace.scale or fewer trace.hours"
+    )]
     TooMany(usize),
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -56,11 +58,16 @@ enum Columns {
 /// Names the line and what is wrong with it.
 pub fn read_arrivals(bytes: &[u8], scenario: &Scenario) -> Result<Vec<Arrival>, TraceError> {
     let text = text(bytes)?;
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
     let headers = reader.headers().map_err(|error| line_of(&error))?.clone();
     let columns = columns(&headers)?;
     let from_s = scenario.trace.start_h * 3_600.0;
-    let to_s = scenario.trace.hours.map_or(f64::INFINITY, |hours| from_s + hours * 3_600.0);
+    let to_s = scenario
+        .trace
+        .hours
+        .map_or(f64::INFINITY, |hours| from_s + hours * 3_600.0);
     let mut draws = Draws::new(scenario.seed, 1);
     let mut arrivals = Vec::new();
     let mut first_s = None;
@@ -114,7 +121,12 @@ pub fn read_arrivals(bytes: &[u8], scenario: &Scenario) -> Result<Vec<Arrival>, 
 
 fn columns(headers: &csv::StringRecord) -> Result<Columns, TraceError> {
     let find = |name: &str| headers.iter().position(|header| header == name);
-    match (find("arrival_s"), find("service_s"), find("context_tokens"), find("generated_tokens")) {
+    match (
+        find("arrival_s"),
+        find("service_s"),
+        find("context_tokens"),
+        find("generated_tokens"),
+    ) {
         (Some(at), Some(service), ..) => return Ok(Columns::Service(at, service)),
         (Some(at), None, Some(prompt), Some(generated)) => return Ok(Columns::Tokens(at, prompt, generated)),
         _ => {}
@@ -189,7 +201,9 @@ impl Availability {
 /// Names the line and what is wrong with it.
 pub fn read_availability(bytes: &[u8]) -> Result<Availability, TraceError> {
     let text = text(bytes)?;
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
     let mut spans = Vec::new();
     let mut end_s = f64::INFINITY;
     let mut last_s = f64::NEG_INFINITY;
@@ -212,7 +226,10 @@ pub fn read_availability(bytes: &[u8]) -> Result<Availability, TraceError> {
             other => {
                 return Err(TraceError::Line {
                     line,
-                    problem: format!("available is {:?}: use 0, 1 or more, and -1 at the end", other.unwrap_or("")),
+                    problem: format!(
+                        "available is {:?}: use 0, 1 or more, and -1 at the end",
+                        other.unwrap_or("")
+                    ),
                 });
             }
         }

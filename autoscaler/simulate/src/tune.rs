@@ -30,11 +30,13 @@ pub fn tune(scenario: &Scenario, arrivals: &[Arrival], zones: &[Zone]) -> Tuned 
         };
         let report = simulate(&scenario, arrivals, zones);
         let meets_goal = report.late_share <= scenario.policy.late_share;
-        let better = best.as_ref().is_none_or(|best| match (meets_goal, best.meets_goal) {
-            (true, true) => report.cost_usd < best.report.cost_usd,
-            (false, false) => report.late_share < best.report.late_share,
-            (meets, _) => meets,
-        });
+        let better = best
+            .as_ref()
+            .is_none_or(|best| match (meets_goal, best.meets_goal) {
+                (true, true) => report.cost_usd < best.report.cost_usd,
+                (false, false) => report.late_share < best.report.late_share,
+                (meets, _) => meets,
+            });
         if better {
             best = Some(Tuned {
                 policy: scenario.policy,
@@ -81,11 +83,17 @@ fn candidates(policy: &Policy) -> Vec<Policy> {
         }
         Rule::BacklogPerInstance { .. } => {
             let targets = factors.map(|factor| factor * slots);
-            targets.iter().map(|target| with(Rule::BacklogPerInstance { target: *target })).collect()
+            targets
+                .iter()
+                .map(|target| with(Rule::BacklogPerInstance { target: *target }))
+                .collect()
         }
         Rule::KedaHpa { .. } => {
             let targets = factors.map(|factor| factor * slots);
-            targets.iter().map(|target| with(Rule::KedaHpa { target: *target })).collect()
+            targets
+                .iter()
+                .map(|target| with(Rule::KedaHpa { target: *target }))
+                .collect()
         }
         Rule::EcsManaged { .. } => [5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0]
             .iter()

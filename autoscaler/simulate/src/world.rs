@@ -5,7 +5,8 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use flowfleet_plan::{
-    Action, Freshness, History, Lifecycle, Observation, Refusal, Since, Spend, Worker as Seen, WorkerState, plan,
+    Action, Freshness, History, Lifecycle, Observation, Refusal, Since, Spend, Worker as Seen, WorkerState,
+    plan,
 };
 
 use crate::cloud::{At, Cloud, Happening, Zone};
@@ -66,16 +67,26 @@ impl<'a> World<'a> {
     fn play(mut self) -> Report {
         let last_s = self.arrivals.last().map_or(0.0, |arrival| arrival.at_s);
         let mut tick_s = 0.0;
-        let mut now_s = 0.0;
+        let mut now_s;
         loop {
-            let arrival_s = self.arrivals.get(self.next_arrival).map_or(f64::INFINITY, |arrival| arrival.at_s);
-            let due_s = self.due.peek().map_or(f64::INFINITY, |Reverse((At(at_s), _))| *at_s);
+            let arrival_s = self
+                .arrivals
+                .get(self.next_arrival)
+                .map_or(f64::INFINITY, |arrival| arrival.at_s);
+            let due_s = self
+                .due
+                .peek()
+                .map_or(f64::INFINITY, |Reverse((At(at_s), _))| *at_s);
             let cloud_s = self.cloud.next_s().unwrap_or(f64::INFINITY);
             let work_s = arrival_s.min(due_s).min(cloud_s);
             if tick_s <= work_s {
                 now_s = tick_s;
-                let done = self.next_arrival == self.arrivals.len() && self.measured.ended == self.arrivals.len();
-                if done && (self.cloud.is_empty() || now_s > last_s.max(self.measured.last_end_s) + 86_400.0) {
+                let done =
+                    self.next_arrival == self.arrivals.len() && self.measured.ended == self.arrivals.len();
+                if done && (self.cloud.is_empty() || now_s > last_s.max(self.measured.last_end_s) + 86_400.0)
+                {
+                    let seen = self.observe(now_s);
+                    self.measured.sample(Sample::of(now_s, &seen, 0.0));
                     break;
                 }
                 self.tick(now_s);
@@ -100,7 +111,8 @@ impl<'a> World<'a> {
             }
             self.dispatch(now_s);
         }
-        self.measured.report(self.scenario, self.arrivals, &self.cloud, now_s, self.ticks)
+        self.measured
+            .report(self.scenario, self.arrivals, &self.cloud, now_s, self.ticks)
     }
 
     fn happen(&mut self, now_s: f64, happening: Happening) {
@@ -179,7 +191,8 @@ impl<'a> World<'a> {
                 let this = &self.fleet.runs[run as usize];
                 let worker = this.worker.and_then(|id| self.fleet.workers.get(&id));
                 // It may have ended, or its worker may accept runs again.
-                let leaves = worker.is_some_and(|worker| matches!(worker.stage, Stage::Draining | Stage::Noticed));
+                let leaves =
+                    worker.is_some_and(|worker| matches!(worker.stage, Stage::Draining | Stage::Noticed));
                 if this.epoch != epoch || this.ended || !leaves {
                     return;
                 }
@@ -196,7 +209,8 @@ impl<'a> World<'a> {
 
     fn free(&mut self, worker: Option<u32>, run: u32) {
         if let Some(id) = worker {
-            self.fleet.change(id, |worker| worker.runs.retain(|there| *there != run));
+            self.fleet
+                .change(id, |worker| worker.runs.retain(|there| *there != run));
         }
     }
 
@@ -276,7 +290,11 @@ impl<'a> World<'a> {
             Action::Terminate { worker } => {
                 let Some(id) = id_of(worker) else { return };
                 // What the plan calls idle may be so no more: the world never ends a busy worker.
-                let idle = self.fleet.workers.get(&id).is_some_and(|worker| worker.runs.is_empty());
+                let idle = self
+                    .fleet
+                    .workers
+                    .get(&id)
+                    .is_some_and(|worker| worker.runs.is_empty());
                 if idle {
                     self.fleet.remove(id);
                     self.cloud.terminate(now_s, id);
@@ -292,7 +310,9 @@ impl<'a> World<'a> {
     fn launch(&mut self, now_s: f64, lifecycle: Lifecycle, machines: u32) {
         let policy = &self.scenario.policy;
         let (slots, expected_s) = match (lifecycle, &policy.fargate) {
-            (Lifecycle::Fargate, Some(fargate)) => (fargate.slots, self.history.fargate_start_s(fargate.start_s)),
+            (Lifecycle::Fargate, Some(fargate)) => {
+                (fargate.slots, self.history.fargate_start_s(fargate.start_s))
+            }
             _ => (policy.machines.slots, self.history.boot_s(policy)),
         };
         let launched = self.cloud.launch(now_s, lifecycle, machines, slots, "");
@@ -335,7 +355,11 @@ impl<'a> World<'a> {
                     Stage::Noticed => WorkerState::Noticed,
                 },
                 slots: worker.slots,
-                ages_s: worker.runs.iter().map(|run| self.fleet.runs[*run as usize].age_s(now_s)).collect(),
+                ages_s: worker
+                    .runs
+                    .iter()
+                    .map(|run| self.fleet.runs[*run as usize].age_s(now_s))
+                    .collect(),
                 age_s: now_s - worker.launched_s,
                 usd_per_hour: worker.usd_per_hour,
             })

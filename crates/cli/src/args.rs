@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    completions, demo, doctor, fleet, flows, keys, migrate, mock_model, python, run, runs, submit, up,
-    version,
+    completions, demo, doctor, fleet, flows, keys, migrate, mock_model, python, run, runs, simulate, submit,
+    up, version,
 };
 
 const EXAMPLES: &str = "\
@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Runs(runs::Args),
     /// Capacity, backlog and workers
     Fleet(fleet::Args),
+    /// What a fleet would have cost and how long runs would have waited, by the autoscaler's own decisions
+    Simulate(simulate::Args),
     /// Create, list and revoke API keys
     Keys(keys::Args),
     /// Bring a store's schema to this version

@@ -53,6 +53,7 @@ async fn run(command: Command, context: &Context) -> failure::Result {
         Command::Submit(args) => Box::pin(commands::submit::run(*args, context)).await,
         Command::Runs(args) => Box::pin(commands::runs::run(args, context)).await,
         Command::Fleet(args) => commands::fleet::run(args, context).await,
+        Command::Simulate(args) => commands::simulate::run(args, context).await,
         Command::Keys(args) => commands::keys::run(args, context).await,
         Command::Migrate(args) => commands::migrate::run(args, context).await,
         Command::Doctor(args) => Box::pin(commands::doctor::run(args, context)).await,

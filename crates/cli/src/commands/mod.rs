@@ -12,6 +12,7 @@ pub(crate) mod mock_model;
 pub(crate) mod python;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod simulate;
 pub(crate) mod submit;
 pub(crate) mod up;
 pub(crate) mod version;
