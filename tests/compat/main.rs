@@ -1,103 +1,58 @@
-//! The same flows through Langflow's lfx and through this engine: outputs, what models were asked, and errors.
+//! The same flows through Langflow's lfx and through this engine: outputs of every node, what models were asked, and
+//! errors. Prints tables.
 //!
-//! Prints a table. `tests/wheels.sh` fetches the flows, `tests/lfx.sh` the lfx.
+//! - [`starters`]: the flows of a release, and through the Python host as well;
+//! - [`cases`]: a table of flows, one for each component and each rule of routing. **A new component gets its rows there**;
+//! - [`random`]: flows that a seed draws;
+//! - [`releases`]: what earlier releases wrote.
+//!
+//! `tests/wheels.sh` fetches components and flows, `tests/lfx.sh` the lfx.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod case;
 mod cases;
-mod loops;
+mod compare;
+mod draw;
 mod ours;
 mod pages;
+mod random;
 mod reference;
+mod stage;
+mod starters;
 mod table;
+mod wheels;
 
-use flowfleet_mock_model::{Config, Handle};
-
-/// A model server that keeps what it is asked.
-async fn model() -> Handle {
-    let config = Config {
-        keep: 1000,
-        ..Config::default()
-    };
-    flowfleet_mock_model::spawn(config).await.expect("a free port")
-}
+use stage::Stage;
 
 /// All starter flows of a release, with tools called where a flow has some.
 #[test]
 fn starters_do_the_same() {
-    // Servers run beside, so that the time that a flow takes is its own.
-    let servers = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let pages = servers.block_on(pages::serve());
-    let folder = tempfile::tempdir().unwrap();
-    for (name, text) in cases::FILES {
-        std::fs::write(folder.path().join(name), text).unwrap();
-    }
-    let cases = cases::starters(pages);
-    let asked: Vec<Handle> = cases.iter().map(|_| servers.block_on(model())).collect();
-    let theirs = reference::run(&cases, &asked, pages, folder.path());
-    let ran: Vec<_> = cases
-        .iter()
-        .zip(&theirs)
-        .map(|(case, theirs)| {
-            let model = servers.block_on(model());
-            let ours = ours::run(case, &model, pages, folder.path());
-            table::Row::of(case, &ours, theirs)
-        })
-        .collect();
-    println!("{}", table::print(&ran));
-    let different: Vec<&str> = ran
-        .iter()
-        .filter(|row| row.differs())
-        .map(table::Row::name)
-        .collect();
-    assert!(different.is_empty(), "these differ: {different:?}");
-    let native = ran.iter().filter(|row| row.is_native()).count();
-    assert!(native >= 21, "only {native} of {} run natively", ran.len());
+    let stage = Stage::new();
+    let mut lfx = stage.lfx();
+    let cases = starters::all(stage.pages);
+    let rows: Vec<_> = cases.iter().map(|case| stage.compare(&mut lfx, case)).collect();
+    println!("{}", table::print(&rows));
 }
 
-/// Random flows with loops, loops in loops among them.
+/// A flow for each component and each rule.
 #[test]
-fn loops_do_the_same() {
-    let number = |name: &str, default: u64| {
-        let text = std::env::var(name).ok();
-        text.map_or(default, |text| text.parse().expect("a number"))
-    };
-    let seed = number("FLOWFLEET_COMPAT_SEED", 1);
-    let count = number("FLOWFLEET_COMPAT_LOOPS", 40);
-    let servers = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let pages = servers.block_on(pages::serve());
-    let folder = tempfile::tempdir().unwrap();
-    let cases = loops::random(seed, usize::try_from(count).unwrap());
-    let asked: Vec<Handle> = cases.iter().map(|_| servers.block_on(model())).collect();
-    let theirs = reference::run(&cases, &asked, pages, folder.path());
-    let ran: Vec<_> = cases
-        .iter()
-        .zip(&theirs)
-        .map(|(case, theirs)| {
-            let model = servers.block_on(model());
-            let ours = ours::run(case, &model, pages, folder.path());
-            table::Row::of(case, &ours, theirs)
-        })
-        .collect();
-    println!("{}", table::print(&ran));
-    let different: Vec<&str> = ran
-        .iter()
-        .filter(|row| row.differs())
-        .map(table::Row::name)
-        .collect();
-    assert!(different.is_empty(), "these differ (seed {seed}): {different:?}");
-    let native = ran.iter().filter(|row| row.is_native()).count();
-    assert!(
-        native * 2 > ran.len(),
-        "only {native} of {} run natively",
-        ran.len()
-    );
+fn drawn_flows_do_the_same() {
+    let stage = Stage::new();
+    let mut lfx = stage.lfx();
+    let only = std::env::var("FLOWFLEET_COMPAT_ONLY").unwrap_or_default();
+    let cases = cases::all().into_iter().filter(|case| case.name.contains(&only));
+    let rows: Vec<_> = cases.map(|case| stage.compare(&mut lfx, &case)).collect();
+    println!("{}", table::print(&rows));
+    assert_eq!(table::different(&rows), [""; 0]);
+}
+
+/// Flows that nobody thought of.
+#[test]
+fn random_flows_do_the_same() {
+    let stage = Stage::new();
+    let tally = random::explore(&stage, &mut stage.lfx());
+    println!("{}", tally.print());
+    assert!(tally.different.is_empty(), "{} differ", tally.different.len());
+    assert!(!tally.says_little(), "too few flows run to their end to say much");
 }
