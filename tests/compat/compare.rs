@@ -57,20 +57,19 @@ pub(crate) fn compared(case: &Case, ours: &Ended, theirs: &Ended) -> Verdict {
 /// Both fail: at the same node, for what sounds like the same reason.
 fn failures(case: &Case, ours: &Failed, theirs: &Failed) -> Verdict {
     let both = format!("ours: {} / lfx: {}", clip(&ours.text), clip(&theirs.text));
-    let at = ours.nodes.first();
-    // Without a node of its own, lfx refuses the flow before it runs.
-    if let Some(at) = at
-        && !theirs.nodes.is_empty()
-        && !theirs.nodes.contains(at)
-    {
-        return Verdict::Differs(format!("ours fails at {at}, lfx at {:?}: {both}", theirs.nodes));
+    let common = ours.nodes.iter().any(|node| theirs.nodes.contains(node));
+    // lfx names no node of a flow that it refuses before it runs.
+    if !common && !theirs.nodes.is_empty() {
+        let (ours, theirs) = (&ours.nodes, &theirs.nodes);
+        return Verdict::Differs(format!("ours fails at {ours:?}, lfx at {theirs:?}: {both}"));
     }
     if let Some(fails) = &case.fails {
         let says = |text: &str| {
             let text = text.to_lowercase();
             fails.words.iter().all(|word| text.contains(&word.to_lowercase()))
         };
-        if at.is_none_or(|at| at != fails.node) || !says(&ours.text) || !says(&theirs.text) {
+        let at = ours.nodes.iter().any(|node| node == fails.node);
+        if !at || !says(&ours.text) || !says(&theirs.text) {
             return Verdict::Differs(format!("not as {fails:?}: {both}"));
         }
     }

@@ -14,10 +14,12 @@ mod case;
 mod cases;
 mod compare;
 mod draw;
+mod host;
 mod ours;
 mod pages;
 mod random;
 mod reference;
+mod releases;
 mod stage;
 mod starters;
 mod table;
@@ -25,14 +27,53 @@ mod wheels;
 
 use stage::Stage;
 
-/// All starter flows of a release, with tools called where a flow has some.
+/// Starters that are asked twice in one conversation.
+const TALKS: [&str; 3] = ["Basic Prompting", "Memory Chatbot", "Simple Agent"];
+
+/// All starter flows of a release: natively with tools called where a flow has some, and through the Python host.
 #[test]
 fn starters_do_the_same() {
     let stage = Stage::new();
-    let mut lfx = stage.lfx();
-    let cases = starters::all(stage.pages);
-    let rows: Vec<_> = cases.iter().map(|case| stage.compare(&mut lfx, case)).collect();
+    let (mut lfx, python) = (stage.lfx(), host::Python::start(&stage));
+    let mut rows = Vec::new();
+    for case in starters::all(stage.pages) {
+        let theirs = stage.theirs(&mut lfx, &case);
+        let row = table::Row::of(&case, &stage.ours(&case), &theirs);
+        // Searches of the host would go far away.
+        let near = starters::without_searches(&case);
+        let verdict = match row.is_native() {
+            // lfx alone remembers nothing, and with the host it does: so both are given a conversation.
+            true => stage.converse(
+                &python,
+                &near,
+                if TALKS.contains(&near.name.as_str()) { 2 } else { 1 },
+            ),
+            false => match python.run(&stage, &near, "run", None) {
+                Ok(ran) => compare::compared(&near, &ran, &theirs),
+                Err(why) => compare::Verdict::NotComparable(why),
+            },
+        };
+        rows.push(row.hosted(verdict));
+    }
     println!("{}", table::print(&rows));
+    assert_eq!(table::different(&rows), [""; 0]);
+    let native = rows.iter().filter(|row| row.is_native()).count();
+    assert!(native >= 20, "only {native} of {} run natively", rows.len());
+    let hosted = rows
+        .iter()
+        .filter(|row| matches!(row.host, Some(compare::Verdict::Same)));
+    let hosted = hosted.count();
+    assert!(
+        hosted >= 16,
+        "only {hosted} of {} run in the Python host",
+        rows.len()
+    );
+    for row in &rows {
+        // Whoever cannot run a flow says what is missing.
+        if let table::Engine::Python(why) | table::Engine::Refused(why) = &row.engine {
+            assert!(why.contains(' ') && why.len() > 20, "{}: {why:?}", row.name);
+        }
+    }
 }
 
 /// A flow for each component and each rule.
@@ -51,8 +92,37 @@ fn drawn_flows_do_the_same() {
 #[test]
 fn random_flows_do_the_same() {
     let stage = Stage::new();
-    let tally = random::explore(&stage, &mut stage.lfx());
+    let tally = random::explore(&stage, &mut stage.quick_lfx());
     println!("{}", tally.print());
     assert!(tally.different.is_empty(), "{} differ", tally.different.len());
     assert!(!tally.says_little(), "too few flows run to their end to say much");
+}
+
+/// Flows of earlier releases.
+#[test]
+fn starters_of_earlier_releases_do_the_same() {
+    let stage = Stage::new();
+    let releases = releases::all(&stage, &mut stage.lfx());
+    for release in &releases {
+        println!(
+            "Langflow {}: {} of {} starters run natively; {} of them compared",
+            release.langflow,
+            release.native,
+            release.flows,
+            release.compared.len()
+        );
+        println!("{}", table::print(&release.compared));
+        for why in &release.refused {
+            println!("  {}", compare::clip(why));
+        }
+    }
+    for release in releases {
+        assert_eq!(table::different(&release.compared), [""; 0]);
+        assert!(
+            release.native >= release.least,
+            "Langflow {}: {} native",
+            release.langflow,
+            release.native
+        );
+    }
 }

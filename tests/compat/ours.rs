@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use flowfleet_engine::{
-    CompileLimits, EngineKind, FileError, Files, Http, InputType, ModelSettings, NodeOutput,
+    CompileLimits, EngineKind, FileError, Files, Http, InputType, Memory, ModelSettings, NodeOutput,
     OutboundSettings, OutputType, Plan, Progress, Request, RunError, Services, Value, compile, execute,
 };
 use flowfleet_mock_model::Handle;
@@ -57,11 +57,11 @@ pub(crate) fn run(case: &Case, model: &Handle, pages: SocketAddr, folder: &Path)
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hears = Arc::clone(&heard);
     let hear = Arc::new(move |progress| hears.lock().unwrap().push(progress));
-    let outputs = runtime.block_on(once(&plan, case, &services, hear));
+    let outputs = runtime.block_on(once(&plan, case, "run", &services, hear));
     let asked = model.bodies();
     let before = cpu_ns();
     for _ in 0..if case.nodes { 0 } else { TIMED } {
-        drop(runtime.block_on(once(&plan, case, &services, Arc::new(|_| {}))));
+        drop(runtime.block_on(once(&plan, case, "run", &services, Arc::new(|_| {}))));
     }
     let cpu_ms = (cpu_ns() - before) / f64::from(TIMED) / 1e6;
     let (mut nodes, mut order) = (BTreeMap::new(), Vec::new());
@@ -97,14 +97,43 @@ fn typed_values(output: &NodeOutput) -> Json {
     values.map(|(name, value)| (name.clone(), typed(value))).collect()
 }
 
+/// One run that is part of a conversation.
+pub(crate) fn in_conversation(
+    case: &Case,
+    model: &Handle,
+    pages: SocketAddr,
+    folder: &Path,
+    run_id: &str,
+    memory: Arc<dyn Memory>,
+) -> Ended {
+    let plan = plan(&case.flow).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let services = Services {
+        memory: Some(memory),
+        ..services(model, pages, folder)
+    };
+    let outputs = runtime.block_on(once(&plan, case, run_id, &services, Arc::new(|_| {})));
+    Ended {
+        outputs,
+        nodes: BTreeMap::new(),
+        order: Vec::new(),
+        asked: model.bodies(),
+        cpu_ms: 0.0,
+    }
+}
+
 async fn once(
     plan: &Arc<Plan>,
     case: &Case,
+    run_id: &str,
     services: &Services,
     hear: Arc<dyn Fn(Progress) + Send + Sync>,
 ) -> Result<Json, Failed> {
     let (resume, cancel) = (BTreeMap::new(), CancellationToken::new());
-    execute(plan, &request(case), resume, "run", services, hear, cancel)
+    execute(plan, &request(case), resume, run_id, services, hear, cancel)
         .await
         .map(|outcome| json!(outcome.outputs))
         .map_err(|error| failed(&error))
@@ -129,7 +158,15 @@ pub(crate) fn request(case: &Case) -> Request {
 
 pub(crate) fn failed(error: &RunError) -> Failed {
     Failed {
-        nodes: error.node().map(str::to_owned).into_iter().collect(),
+        nodes: match error {
+            // Fields that are missing are all named before anything runs.
+            RunError::Request(error) => error
+                .problems
+                .iter()
+                .filter_map(|problem| problem.node.clone())
+                .collect(),
+            error => error.node().map(str::to_owned).into_iter().collect(),
+        },
         text: error.to_string(),
     }
 }

@@ -9,6 +9,7 @@ is set.
 """
 
 import asyncio
+import functools
 import json
 import os
 import sys
@@ -52,6 +53,15 @@ urllib.request.OpenerDirector.open = open_nearby
 # A table that prints itself sets this and puts it back, so tables that are printed side by side cut one another's cells.
 pandas.set_option("display.max_colwidth", None)
 
+if "--keep-classes" in sys.argv:
+    # Making a component's class from its code is half of what a flow costs.
+    from lfx.custom.custom_component import base_component
+    from lfx.interface.initialize import loading
+
+    make = loading.eval_custom_component_code
+    keep = functools.cache(lambda code, class_name=None: make(code, class_name=class_name))
+    loading.eval_custom_component_code = base_component.eval_custom_component_code = keep
+
 order, failed, nodes = [], [], {}
 build = Graph.build_vertex
 
@@ -91,11 +101,15 @@ def typed(value):
     return ["json", jsonable_encoder(value)]
 
 
+# What lfx adds of its own to a component at the end of a flow.
+TOOLSET = "component_as_tool"
+
+
 def values_of(vertex):
     results = vertex.results if isinstance(vertex.results, dict) and vertex.results else None
     if results is None:
         results = vertex.result.results if vertex.result else None
-    return {name: safely(value) for name, value in results.items()} if isinstance(results, dict) else {}
+    return {name: safely(value) for name, value in results.items() if name != TOOLSET} if isinstance(results, dict) else {}
 
 
 def safely(value):

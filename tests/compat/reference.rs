@@ -22,7 +22,8 @@ pub(crate) struct Lfx {
 }
 
 impl Lfx {
-    pub(crate) fn start(pages: SocketAddr, folder: &Path) -> Self {
+    /// `kept` makes the classes of components once, not for each flow.
+    pub(crate) fn start(pages: SocketAddr, folder: &Path, kept: bool) -> Self {
         let found = wheels::lfx();
         let python = if found.is_dir() {
             found.join("bin/python")
@@ -32,6 +33,7 @@ impl Lfx {
         let mut child = Command::new(python)
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/compat/reference.py"))
             .arg(format!("http://{pages}"))
+            .args(kept.then_some("--keep-classes"))
             .current_dir(folder)
             .env("LANGFLOW_SSRF_PROTECTION_ENABLED", "false")
             .env("LANGFLOW_RESTRICT_LOCAL_FILE_ACCESS", "false")

@@ -1,12 +1,16 @@
 //! What both sides need to run: model servers, a small web, files.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use flowfleet_engine::{InMemory, Memory};
 use flowfleet_mock_model::Handle;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::case::{Case, Ended};
+use crate::compare::{Verdict, compared};
+use crate::host::Python;
 use crate::ours::{self, Ours};
 use crate::reference::Lfx;
 use crate::{pages, starters, table};
@@ -39,7 +43,12 @@ impl Stage {
     }
 
     pub(crate) fn lfx(&self) -> Lfx {
-        Lfx::start(self.pages, self.folder.path())
+        Lfx::start(self.pages, self.folder.path(), false)
+    }
+
+    /// For many flows of the same components.
+    pub(crate) fn quick_lfx(&self) -> Lfx {
+        Lfx::start(self.pages, self.folder.path(), true)
     }
 
     pub(crate) fn model(&self, case: &Case) -> Handle {
@@ -59,5 +68,25 @@ impl Stage {
     pub(crate) fn compare(&self, lfx: &mut Lfx, case: &Case) -> table::Row {
         let theirs = self.theirs(lfx, case);
         table::Row::of(case, &self.ours(case), &theirs)
+    }
+
+    /// The same conversation natively and in the Python host: how its first turn that differs went, or its last.
+    pub(crate) fn converse(&self, python: &Python, case: &Case, turns: usize) -> Verdict {
+        let memories: [Arc<dyn Memory>; 2] = [Arc::new(InMemory::default()), Arc::new(InMemory::default())];
+        let mut verdict = Verdict::Same;
+        for turn in 0..turns {
+            let (run_id, model) = (format!("turn-{turn}"), self.model(case));
+            let native = Arc::clone(&memories[0]);
+            let ours = ours::in_conversation(case, &model, self.pages, self.folder.path(), &run_id, native);
+            let hosted = python.run(self, case, &run_id, Some(Arc::clone(&memories[1])));
+            verdict = match hosted {
+                Ok(hosted) => compared(case, &ours, &hosted),
+                Err(why) => Verdict::Differs(why),
+            };
+            if !matches!(verdict, Verdict::Same) {
+                break;
+            }
+        }
+        verdict
     }
 }

@@ -32,6 +32,18 @@ pub(crate) fn case(name: String, mut flow: Json, pages: SocketAddr) -> Case {
     }
 }
 
+/// The same without what would ask a search engine.
+pub(crate) fn without_searches(case: &Case) -> Case {
+    let input = match case.input.split_once(" [call perform_search") {
+        Some((before, _)) => before.to_owned(),
+        None => case.input.clone(),
+    };
+    Case {
+        input,
+        ..case.clone()
+    }
+}
+
 fn nodes(flow: &Json) -> impl Iterator<Item = &Json> {
     flow["data"]["nodes"].as_array().into_iter().flatten()
 }

@@ -12,6 +12,8 @@ pub(crate) struct Row {
     pub(crate) verdict: Verdict,
     pub(crate) requests: usize,
     pub(crate) cpu_ms: (Option<f64>, Option<f64>),
+    /// How it went in the Python host, where that was asked.
+    pub(crate) host: Option<Verdict>,
 }
 
 /// What runs a flow.
@@ -39,12 +41,26 @@ impl Row {
             engine,
             verdict,
             requests: theirs.asked.len(),
+            host: None,
             cpu_ms: (cpu.filter(|_| !case.nodes), Some(theirs.cpu_ms)),
         }
     }
 
+    /// With how it went in the Python host. What is not native stands or falls with that.
+    pub(crate) fn hosted(mut self, verdict: Verdict) -> Self {
+        if let Engine::Refused(why) = &self.engine {
+            self.verdict = verdict.clone();
+            if matches!(verdict, Verdict::Same) {
+                self.engine = Engine::Python(why.clone());
+            }
+        }
+        self.host = Some(verdict);
+        self
+    }
+
     pub(crate) fn differs(&self) -> bool {
-        matches!(self.verdict, Verdict::Differs(_))
+        let differs = |verdict: &Verdict| matches!(verdict, Verdict::Differs(_));
+        differs(&self.verdict) || self.host.as_ref().is_some_and(differs)
     }
 
     pub(crate) fn is_native(&self) -> bool {
@@ -80,6 +96,14 @@ pub(crate) fn print(rows: &[Row]) -> String {
             Verdict::Differs(detail) => format!("DIFFERS: {detail}"),
             Verdict::NotComparable(detail) => format!("not compared, lfx fails: {detail}"),
         };
+        match &row.host {
+            Some(Verdict::Same) => result.push_str("; host: same"),
+            Some(Verdict::SameError(_) | Verdict::NotComparable(_)) => {
+                result.push_str("; host: fails as lfx does")
+            }
+            Some(Verdict::Differs(detail)) => result.push_str(&format!("; host DIFFERS: {detail}")),
+            None => {}
+        }
         if !why.is_empty() {
             result.push_str(&format!(" ({})", clip(why)));
         }

@@ -27,17 +27,10 @@ pub(super) struct Input {
     pub(super) takes: &'static [Type],
     /// How often it is fed, of a hundred.
     pub(super) often: u32,
-    /// Edges that it takes.
-    pub(super) most: usize,
 }
 
 const fn input(field: &'static str, takes: &'static [Type], often: u32) -> Input {
-    Input {
-        field,
-        takes,
-        often,
-        most: 1,
-    }
+    Input { field, takes, often }
 }
 
 pub(super) type Fields = Vec<(&'static str, Json)>;
@@ -104,7 +97,7 @@ pub(super) const COMPONENTS: &[Component] = &[
         weight: 4,
         outputs: &[("parsed_text", Message)],
         inputs: &[
-            input("input_data", &[Data, Table], 97),
+            input("input_data", &[Data, Table], 99),
             input("sep", TEXT, 10),
             input("pattern", TEXT, 4),
         ],
@@ -147,22 +140,14 @@ pub(super) const COMPONENTS: &[Component] = &[
             ("data_output", Data),
             ("dataframe_output", Table),
         ],
-        inputs: &[input("input_data", ANY, 97)],
+        inputs: &[input("input_data", ANY, 99)],
         fields: |rng| vec![("auto_parse", rng.random_bool(0.5).into())],
     },
     Component {
         name: "SplitText",
         weight: 3,
         outputs: &[("dataframe", Table)],
-        inputs: &[
-            Input {
-                field: "data_inputs",
-                takes: ANY,
-                often: 97,
-                most: 2,
-            },
-            input("separator", TEXT, 5),
-        ],
+        inputs: &[input("data_inputs", ANY, 99), input("separator", TEXT, 5)],
         fields: |rng| {
             let size = rng.random_range(1..40);
             let keep = ["False", "True", "Start", "End"]
@@ -199,7 +184,7 @@ pub(super) const COMPONENTS: &[Component] = &[
         weight: 3,
         outputs: &[("true_result", Message), ("false_result", Message)],
         inputs: &[
-            input("input_text", TEXT, 95),
+            input("input_text", TEXT, 99),
             input("match_text", TEXT, 10),
             input("true_case_message", TEXT, 10),
             input("false_case_message", TEXT, 10),
@@ -239,13 +224,21 @@ pub(super) const COMPONENTS: &[Component] = &[
         weight: 1,
         outputs: &[("output_data", Data)],
         inputs: &[],
-        fields: |rng| vec![("data", text(rng).into())],
+        fields: |rng| {
+            let object = r#"{"text": "t", "a": [1, 2.50, null], "b": {"n": true}}"#;
+            let data = if rng.random_bool(0.8) {
+                object.to_owned()
+            } else {
+                text(rng)
+            };
+            vec![("data", data.into())]
+        },
     },
     Component {
         name: "LanguageModel",
         weight: 1,
         outputs: &[("text_output", Message)],
-        inputs: &[input("input_value", TEXT, 95), input("system_message", TEXT, 40)],
+        inputs: &[input("input_value", TEXT, 99), input("system_message", TEXT, 40)],
         fields: |rng| {
             vec![
                 ("system_message", text(rng).into()),
@@ -260,12 +253,7 @@ pub(super) const COMPONENTS: &[Component] = &[
         name: "ChatOutput",
         weight: 3,
         outputs: &[("message", Message)],
-        inputs: &[Input {
-            field: "input_value",
-            takes: ANY,
-            often: 97,
-            most: 2,
-        }],
+        inputs: &[input("input_value", ANY, 99)],
         fields: |rng| vec![("clean_data", rng.random_bool(0.8).into())],
     },
     Component {

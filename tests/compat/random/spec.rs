@@ -42,7 +42,7 @@ impl Spec {
             edges: Vec::new(),
         };
         for number in 0..rng.random_range(2..10) {
-            let component = component(rng, number);
+            let component = spec.component(rng);
             let fields = (component.fields)(rng);
             let feeds = spec.feeds(rng, number, component);
             spec.edges.extend(feeds);
@@ -55,6 +55,21 @@ impl Spec {
         spec
     }
 
+    /// One whose inputs can be fed, mostly.
+    fn component(&self, rng: &mut StdRng) -> &'static Component {
+        let fed = |takes| self.nodes.iter().any(|node| node.gives(takes).next().is_some());
+        let lenient = rng.random_bool(0.02);
+        let candidates: Vec<&Component> = COMPONENTS
+            .iter()
+            .filter(|component| {
+                let mut needed = component.inputs.iter().filter(|input| input.often > 90);
+                lenient || needed.all(|input| fed(input.takes))
+            })
+            .collect();
+        let chosen = candidates.choose_weighted(rng, |component| component.weight);
+        chosen.copied().unwrap()
+    }
+
     /// Edges from nodes before it.
     fn feeds(&self, rng: &mut StdRng, number: usize, component: &Component) -> Vec<Edge> {
         let mut feeds = Vec::new();
@@ -63,29 +78,36 @@ impl Spec {
                 .nodes
                 .iter()
                 .flat_map(|node| node.gives(input.takes).map(|output| (node.number, output)))
+                .filter(|from| self.may_feed(*from, component))
                 .collect();
-            for _ in 0..rng.random_range(1..=input.most) {
-                if rng.random_ratio(input.often, 100) {
-                    // The nearest are likelier: chains go deep.
-                    let near = gives.len().saturating_sub(4);
-                    let from = if rng.random_bool(0.6) {
-                        &gives[near..]
-                    } else {
-                        &gives
-                    };
-                    let edge = from.choose(rng).map(|from| Edge {
-                        from: *from,
-                        to: (number, input.field),
-                    });
-                    feeds.extend(
-                        edge.filter(|edge| !feeds.contains(edge))
-                            .into_iter()
-                            .collect::<Vec<_>>(),
-                    );
-                }
+            if rng.random_ratio(input.often, 100) {
+                // The nearest are likelier: chains go deep.
+                let near = gives.len().saturating_sub(4);
+                let from = if rng.random_bool(0.6) {
+                    &gives[near..]
+                } else {
+                    &gives
+                };
+                feeds.extend(from.choose(rng).map(|from| Edge {
+                    from: *from,
+                    to: (number, input.field),
+                }));
             }
         }
         feeds
+    }
+
+    /// lfx's Chat Output changes the very message that it is given, also for whoever has it besides and happens to run
+    /// later. So what it is given goes nowhere else, and comes from a component that makes messages.
+    fn may_feed(&self, from: (usize, &str), component: &Component) -> bool {
+        let mut others = self.edges.iter().filter(|edge| edge.from == from);
+        if component.name != "ChatOutput" {
+            return others.all(|edge| !self.id(edge.to.0).starts_with("ChatOutput"));
+        }
+        let passes_on = ["TypeConverter-", "ConditionalRouter-", "ChatOutput-"];
+        let source = self.id(from.0);
+        let is_shared = passes_on.iter().any(|name| source.starts_with(name)) && !from.1.starts_with("data");
+        others.next().is_none() && !is_shared
     }
 
     pub(super) fn nodes(&self) -> usize {
@@ -129,18 +151,6 @@ impl Node {
             .filter(|(_, kind)| takes.contains(kind))
             .map(|(name, _)| *name)
     }
-}
-
-fn component(rng: &mut StdRng, number: usize) -> &'static Component {
-    let candidates: Vec<&Component> = COMPONENTS
-        .iter()
-        // Something has to begin.
-        .filter(|component| number > 0 || component.inputs.len() < 2)
-        .collect();
-    candidates
-        .choose_weighted(rng, |component| component.weight)
-        .copied()
-        .unwrap()
 }
 
 /// In short: nodes with what they were given, and edges.
