@@ -45,6 +45,16 @@ pub(crate) struct Ended {
     pub(crate) cpu_ms: f64,
 }
 
+impl Ended {
+    /// The same, whatever models were asked.
+    pub(crate) fn unasked(self) -> Self {
+        Self {
+            asked: Vec::new(),
+            ..self
+        }
+    }
+}
+
 /// Why a flow did not end well.
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {

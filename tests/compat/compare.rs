@@ -110,7 +110,7 @@ fn normal(asked: &[Json]) -> Vec<Json> {
             tools.sort_by_key(|tool| tool["function"]["name"].to_string());
         }
     }
-    asked.sort_by_key(|body| body["messages"].to_string());
+    asked.sort_by_key(|body| (body["messages"].to_string(), body.to_string()));
     asked
 }
 

@@ -80,7 +80,7 @@ fn starters_do_the_same() {
 #[test]
 fn drawn_flows_do_the_same() {
     let stage = Stage::new();
-    let mut lfx = stage.lfx();
+    let mut lfx = stage.quick_lfx();
     let only = std::env::var("FLOWFLEET_COMPAT_ONLY").unwrap_or_default();
     let cases = cases::all().into_iter().filter(|case| case.name.contains(&only));
     let rows: Vec<_> = cases.map(|case| stage.compare(&mut lfx, &case)).collect();

@@ -90,10 +90,14 @@ fn typed_values(output: &NodeOutput) -> Json {
             "text": message.text, "sender": message.sender, "sender_name": message.sender_name, "files": message.files,
         }]),
         Value::Data(data) => json!(["data", data]),
+        // pandas writes rows without columns as none.
+        Value::Table(rows) if rows.iter().all(serde_json::Map::is_empty) => json!(["table", []]),
         Value::Table(rows) => json!(["table", rows]),
         Value::Json(value) => json!(["json", value]),
     };
     let values = output.values.iter();
+    // A tool is made for agents, not to be looked at.
+    let values = values.filter(|(name, _)| *name != "component_as_tool");
     values.map(|(name, value)| (name.clone(), typed(value))).collect()
 }
 

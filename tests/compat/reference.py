@@ -11,6 +11,7 @@ is set.
 import asyncio
 import functools
 import json
+import math
 import os
 import sys
 import time
@@ -112,9 +113,18 @@ def values_of(vertex):
     return {name: safely(value) for name, value in results.items() if name != TOOLSET} if isinstance(results, dict) else {}
 
 
+def finite(value):
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def safely(value):
     try:
-        return typed(value)
+        return finite(typed(value))
     except (ValueError, TypeError, RecursionError) as error:
         return ["python", type(value).__name__ + ": " + str(error)[:100]]
 

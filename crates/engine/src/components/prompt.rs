@@ -133,7 +133,7 @@ mod tests {
             prompt(&[("template", field("{x}")), ("x", edge(Value::Table(Vec::new())))]),
             Err("field_invalid")
         );
-        assert_eq!(prompt(&[]), Ok(String::new()));
+        assert_eq!(prompt(&[]), Err("field_required"));
     }
 
     #[test]
