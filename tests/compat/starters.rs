@@ -44,6 +44,13 @@ pub(crate) fn without_searches(case: &Case) -> Case {
     }
 }
 
+/// Whether the flow itself asks a service that only the reference has nearby.
+pub(crate) fn looks_things_up(case: &Case) -> bool {
+    nodes(&case.flow).any(|node| {
+        node["data"]["type"] == "ArXivComponent" && node["data"]["node"]["tool_mode"] != json!(true)
+    })
+}
+
 fn nodes(flow: &Json) -> impl Iterator<Item = &Json> {
     flow["data"]["nodes"].as_array().into_iter().flatten()
 }

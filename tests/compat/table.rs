@@ -99,7 +99,7 @@ pub(crate) fn print(rows: &[Row]) -> String {
         match &row.host {
             Some(Verdict::Same) => result.push_str("; host: same"),
             Some(Verdict::SameError(_) | Verdict::NotComparable(_)) => {
-                result.push_str("; host: fails as lfx does")
+                result.push_str("; host: fails as lfx does");
             }
             Some(Verdict::Differs(detail)) => result.push_str(&format!("; host DIFFERS: {detail}")),
             None => {}

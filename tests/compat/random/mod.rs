@@ -30,7 +30,7 @@ pub(crate) struct Tally {
     pub(crate) different: Vec<String>,
 }
 
-fn number(name: &str, default: u64) -> u64 {
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     let set = std::env::var(name).ok();
     set.map_or(default, |text| {
         text.parse()
@@ -38,7 +38,8 @@ fn number(name: &str, default: u64) -> u64 {
     })
 }
 
-pub(crate) fn explore(stage: &Stage, lfx: &mut Lfx) -> Tally {
+/// What differs is told of as it is found: many flows take long.
+pub(crate) fn explore(stage: &Stage, lfx: &mut Lfx, tell: impl Fn(&str)) -> Tally {
     let (seed, cases) = (
         number("FLOWFLEET_COMPAT_SEED", 1),
         number("FLOWFLEET_COMPAT_CASES", 60),
@@ -55,7 +56,7 @@ pub(crate) fn explore(stage: &Stage, lfx: &mut Lfx) -> Tally {
             (Engine::Native, Verdict::SameError(_) | Verdict::NotComparable(_)) => tally.fail += 1,
             (Engine::Native, Verdict::Differs(_)) => {
                 let told = reduced(stage, lfx, &spec, seed, row);
-                println!("differs: {told}");
+                tell(&told);
                 tally.different.push(told);
             }
         }
