@@ -8,7 +8,9 @@ set -eu
 folder=${1:-${FLOWFLEET_TEST_WHEELS:-${XDG_CACHE_HOME:-$HOME/.cache}/flowfleet/wheels}}
 mkdir -p "$folder"
 
-for wheel in lfx==1.13.0 langflow-base==1.13.0 lfx-openai==0.2.1; do
+# The starter flows of earlier releases are run as well: Langflow 1.8, 1.9, 1.10, 1.11 and 1.12.
+for wheel in lfx==1.13.0 langflow-base==1.13.0 lfx-openai==0.2.1 langflow-base==0.8.4 langflow-base==0.9.6 \
+    langflow-base==0.10.3 langflow-base==0.11.6 langflow-base==1.12.8; do
     name=$(printf '%s' "${wheel%%==*}" | tr - _)-${wheel##*==}
     [ -d "$folder/$name" ] && continue
     # Unpacked beside its place and renamed: a run that was cut off leaves nothing half done behind.

@@ -1,54 +1,24 @@
 //! Random flows with a loop: what goes in, what its body does, and what comes out.
 
-use std::path::PathBuf;
-
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value as Json, json};
 
-use crate::cases::Case;
-
-/// The components of a release, by name.
-#[derive(Debug)]
-struct Palette(Json);
-
-impl Palette {
-    fn load() -> Self {
-        let wheels = std::env::var_os("FLOWFLEET_TEST_WHEELS").map_or_else(
-            || {
-                let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-                    || PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cache"),
-                    PathBuf::from,
-                );
-                cache.join("flowfleet/wheels")
-            },
-            PathBuf::from,
-        );
-        let path = wheels.join("lfx-1.13.0/lfx/_assets/component_index.json");
-        let text = std::fs::read_to_string(path).expect("run tests/wheels.sh");
-        let index: Json = serde_json::from_str(&text).unwrap();
-        let mut components = json!({});
-        for entry in index["entries"].as_array().unwrap() {
-            for (name, component) in entry[1].as_object().unwrap() {
-                components[name] = component.clone();
-            }
-        }
-        Self(components)
-    }
-}
+use crate::case::Case;
+use crate::wheels;
 
 /// A flow that is being drawn.
-struct Drawing<'p> {
-    palette: &'p Palette,
+#[derive(Default)]
+struct Drawing {
     nodes: Vec<Json>,
     edges: Vec<Json>,
 }
 
-impl Drawing<'_> {
+impl Drawing {
     /// A node of a component, with values of its fields. Returns its id.
     fn node(&mut self, component: &str, values: &[(&str, Json)]) -> String {
         let id = format!("{component}-{}", self.nodes.len());
-        let mut node = self.palette.0[component].clone();
+        let mut node = wheels::component(component).clone();
         for (field, value) in values {
             node["template"][field]["value"] = value.clone();
         }
@@ -105,12 +75,12 @@ impl Drawing<'_> {
 /// What a text node gives, to whom it may be connected.
 type Place = (String, &'static str);
 
-struct Drawer<'p, 'r> {
-    drawing: Drawing<'p>,
+struct Drawer<'r> {
+    drawing: Drawing,
     random: &'r mut StdRng,
 }
 
-impl Drawer<'_, '_> {
+impl Drawer<'_> {
     fn pick<'t>(&mut self, of: &[&'t str]) -> &'t str {
         of[self.random.random_range(0..of.len())]
     }
@@ -295,17 +265,11 @@ const INPUTS: [&str; 10] = [
 
 /// As many flows, always the same ones for a seed.
 pub(crate) fn random(seed: u64, count: usize) -> Vec<Case> {
-    let palette = Palette::load();
     let mut random = StdRng::seed_from_u64(seed);
     (0..count)
         .map(|number| {
-            let drawing = Drawing {
-                palette: &palette,
-                nodes: Vec::new(),
-                edges: Vec::new(),
-            };
             let mut drawer = Drawer {
-                drawing,
+                drawing: Drawing::default(),
                 random: &mut random,
             };
             let chat = drawer.drawing.node("ChatInput", &[]);
@@ -313,14 +277,16 @@ pub(crate) fn random(seed: u64, count: usize) -> Vec<Case> {
             let done = drawer.over(&items, 1);
             let output = drawer.drawing.node("ChatOutput", &[]);
             drawer.drawing.edge((&done.0, done.1), (&output, "input_value"));
-            let Drawing { nodes, edges, .. } = drawer.drawing;
+            let Drawing { nodes, edges } = drawer.drawing;
+            let flow = json!({
+                "id": "7eb7c081-888c-4f25-ba81-c84e6aab2778", "name": "loop",
+                "data": {"nodes": nodes, "edges": edges},
+            });
+            let input = INPUTS[random.random_range(0..INPUTS.len())];
             Case {
-                name: format!("loop {number}"),
-                flow: json!({
-                    "id": "7eb7c081-888c-4f25-ba81-c84e6aab2778", "name": "loop",
-                    "data": {"nodes": nodes, "edges": edges},
-                }),
-                input: INPUTS[random.random_range(0..INPUTS.len())].to_owned(),
+                // Nodes run once a turn.
+                nodes: false,
+                ..Case::new(format!("loop {number}"), flow).input(input)
             }
         })
         .collect()

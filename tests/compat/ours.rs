@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use flowfleet_engine::{
-    CompileLimits, EngineKind, FileError, Files, Http, ModelSettings, OutboundSettings, Plan, Request,
-    Services, compile, execute,
+    CompileLimits, EngineKind, FileError, Files, Http, InputType, Memory, ModelSettings, NodeOutput,
+    OutboundSettings, OutputType, Plan, Progress, Request, RunError, Services, Value, compile, execute,
 };
 use flowfleet_mock_model::Handle;
 use futures::FutureExt as _;
@@ -16,8 +16,7 @@ use futures::future::BoxFuture;
 use serde_json::{Value as Json, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::cases::Case;
-use crate::reference::Ended;
+use crate::case::{Case, Ended, Failed};
 
 /// Runs that the time is taken of.
 const TIMED: u32 = 20;
@@ -26,55 +25,157 @@ const TIMED: u32 = 20;
 #[derive(Debug)]
 pub(crate) enum Ours {
     Ran(Ended),
-    /// It needs Python, or is refused.
+    /// What is missing for it to run natively.
     NotNative(String),
 }
 
-pub(crate) fn run(case: &Case, model: &Handle, pages: SocketAddr, folder: &Path) -> Ours {
-    let plan = match compile(case.flow.to_string().as_bytes(), &CompileLimits::default()) {
-        Ok(plan) if plan.engine() == EngineKind::Native => Arc::new(plan),
+pub(crate) fn plan(flow: &Json) -> Result<Arc<Plan>, String> {
+    match compile(flow.to_string().as_bytes(), &CompileLimits::default()) {
+        Ok(plan) if plan.engine() == EngineKind::Native => Ok(Arc::new(plan)),
         Ok(plan) => {
             let reasons: Vec<&str> = plan
                 .unsupported()
                 .iter()
                 .map(|node| node.reason.as_str())
                 .collect();
-            return Ours::NotNative(reasons.join("; "));
+            Err(reasons.join("; "))
         }
-        Err(error) => return Ours::NotNative(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub(crate) fn run(case: &Case, model: &Handle, pages: SocketAddr, folder: &Path) -> Ours {
+    let plan = match plan(&case.flow) {
+        Ok(plan) => plan,
+        Err(reason) => return Ours::NotNative(reason),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let services = services(model, pages, folder);
-    let ended = runtime.block_on(once(&plan, case, &services));
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&heard);
+    let hear = Arc::new(move |progress| hears.lock().unwrap().push(progress));
+    let outputs = runtime.block_on(once(&plan, case, "run", &services, hear));
     let asked = model.bodies();
     let before = cpu_ns();
-    for _ in 0..TIMED {
-        drop(runtime.block_on(once(&plan, case, &services)));
+    for _ in 0..if case.nodes { 0 } else { TIMED } {
+        drop(runtime.block_on(once(&plan, case, "run", &services, Arc::new(|_| {}))));
+    }
+    let cpu_ms = (cpu_ns() - before) / f64::from(TIMED) / 1e6;
+    let (mut nodes, mut order) = (BTreeMap::new(), Vec::new());
+    for progress in &*heard.lock().unwrap() {
+        match progress {
+            Progress::NodeStarted { node } => order.push(node.id.clone()),
+            Progress::NodeFinished { node, output, .. } => {
+                nodes.insert(node.id.clone(), typed_values(output));
+            }
+            _ => {}
+        }
     }
     Ours::Ran(Ended {
-        outputs: ended,
+        outputs,
+        nodes,
+        order,
         asked,
-        cpu_ms: (cpu_ns() - before) / f64::from(TIMED) / 1e6,
+        cpu_ms,
     })
 }
 
-async fn once(plan: &Arc<Plan>, case: &Case, services: &Services) -> Result<Json, String> {
-    let request = Request {
-        input: json!(case.input),
-        ..Request::default()
+/// As `reference.py` tells of values.
+fn typed_values(output: &NodeOutput) -> Json {
+    let typed = |value: &Value| match value {
+        Value::Message(message) => json!(["message", {
+            "text": message.text, "sender": message.sender, "sender_name": message.sender_name, "files": message.files,
+        }]),
+        Value::Data(data) => json!(["data", data]),
+        // pandas writes rows without columns as none.
+        Value::Table(rows) if rows.iter().all(serde_json::Map::is_empty) => json!(["table", []]),
+        Value::Table(rows) => json!(["table", rows]),
+        Value::Json(value) => json!(["json", value]),
     };
-    let (resume, cancel) = (BTreeMap::new(), CancellationToken::new());
-    let quiet = Arc::new(|_| ());
-    execute(plan, &request, resume, "run", services, quiet, cancel)
-        .await
-        .map(|outcome| json!(outcome.outputs))
-        .map_err(|error| error.to_string())
+    let values = output.values.iter();
+    // A tool is made for agents, not to be looked at.
+    let values = values.filter(|(name, _)| *name != "component_as_tool");
+    values.map(|(name, value)| (name.clone(), typed(value))).collect()
 }
 
-fn services(model: &Handle, pages: SocketAddr, folder: &Path) -> Services {
+/// One run that is part of a conversation.
+pub(crate) fn in_conversation(
+    case: &Case,
+    model: &Handle,
+    pages: SocketAddr,
+    folder: &Path,
+    run_id: &str,
+    memory: Arc<dyn Memory>,
+) -> Ended {
+    let plan = plan(&case.flow).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let services = Services {
+        memory: Some(memory),
+        ..services(model, pages, folder)
+    };
+    let outputs = runtime.block_on(once(&plan, case, run_id, &services, Arc::new(|_| {})));
+    Ended {
+        outputs,
+        nodes: BTreeMap::new(),
+        order: Vec::new(),
+        asked: model.bodies(),
+        cpu_ms: 0.0,
+    }
+}
+
+async fn once(
+    plan: &Arc<Plan>,
+    case: &Case,
+    run_id: &str,
+    services: &Services,
+    hear: Arc<dyn Fn(Progress) + Send + Sync>,
+) -> Result<Json, Failed> {
+    let (resume, cancel) = (BTreeMap::new(), CancellationToken::new());
+    execute(plan, &request(case), resume, run_id, services, hear, cancel)
+        .await
+        .map(|outcome| json!(outcome.outputs))
+        .map_err(|error| failed(&error))
+}
+
+pub(crate) fn request(case: &Case) -> Request {
+    Request {
+        input: json!(case.input),
+        input_type: match case.input_type {
+            "chat" => InputType::Chat,
+            "text" => InputType::Text,
+            _ => InputType::Any,
+        },
+        output_type: match case.nodes {
+            true => OutputType::Debug,
+            false => OutputType::Chat,
+        },
+        tweaks: case.tweaks.clone(),
+        ..Request::default()
+    }
+}
+
+pub(crate) fn failed(error: &RunError) -> Failed {
+    Failed {
+        nodes: match error {
+            // Fields that are missing are all named before anything runs.
+            RunError::Request(error) => error
+                .problems
+                .iter()
+                .filter_map(|problem| problem.node.clone())
+                .collect(),
+            error => error.node().map(str::to_owned).into_iter().collect(),
+        },
+        text: error.to_string(),
+    }
+}
+
+pub(crate) fn services(model: &Handle, pages: SocketAddr, folder: &Path) -> Services {
     let base = model.base_url();
     Services {
         http: Http::new().unwrap(),

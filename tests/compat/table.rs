@@ -1,163 +1,118 @@
 //! What came out of it: a row a flow.
 
-use serde_json::Value as Json;
-
-use crate::cases::Case;
+use crate::case::{Case, Ended};
+use crate::compare::{Verdict, clip, compared};
 use crate::ours::Ours;
-use crate::reference::Ended;
 
 /// One flow, compared.
 #[derive(Debug)]
 pub(crate) struct Row {
-    name: String,
-    verdict: Verdict,
-    requests: usize,
-    cpu_ms: (Option<f64>, f64),
+    pub(crate) name: String,
+    pub(crate) engine: Engine,
+    pub(crate) verdict: Verdict,
+    pub(crate) requests: usize,
+    pub(crate) cpu_ms: (Option<f64>, Option<f64>),
+    /// How it went in the Python host, where that was asked.
+    pub(crate) host: Option<Verdict>,
 }
 
-#[derive(Debug)]
-enum Verdict {
-    Same,
-    SameError(String),
-    Differs(String),
-    /// lfx itself cannot run it here.
-    NotComparable(String),
-    NotNative(String),
+/// What runs a flow.
+#[derive(Debug, Clone)]
+pub(crate) enum Engine {
+    Native,
+    /// And why.
+    Python(String),
+    /// Nothing, and what is missing.
+    Refused(String),
 }
 
 impl Row {
     pub(crate) fn of(case: &Case, ours: &Ours, theirs: &Ended) -> Self {
-        let (verdict, cpu) = match ours {
-            Ours::NotNative(reason) => (Verdict::NotNative(reason.clone()), None),
-            Ours::Ran(ours) => (compared(ours, theirs), Some(ours.cpu_ms)),
+        let (engine, verdict, cpu) = match ours {
+            Ours::NotNative(reason) => (
+                Engine::Refused(reason.clone()),
+                Verdict::Differs("not native".to_owned()),
+                None,
+            ),
+            Ours::Ran(ours) => (Engine::Native, compared(case, ours, theirs), Some(ours.cpu_ms)),
         };
         Self {
             name: case.name.clone(),
+            engine,
             verdict,
             requests: theirs.asked.len(),
-            cpu_ms: (cpu, theirs.cpu_ms),
+            host: None,
+            cpu_ms: (cpu.filter(|_| !case.nodes), Some(theirs.cpu_ms)),
         }
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    /// With how it went in the Python host. What is not native stands or falls with that.
+    pub(crate) fn hosted(mut self, verdict: Verdict) -> Self {
+        if let Engine::Refused(why) = &self.engine {
+            self.verdict = verdict.clone();
+            if matches!(verdict, Verdict::Same) {
+                self.engine = Engine::Python(why.clone());
+            }
+        }
+        self.host = Some(verdict);
+        self
     }
 
     pub(crate) fn differs(&self) -> bool {
-        matches!(self.verdict, Verdict::Differs(_))
+        let differs = |verdict: &Verdict| matches!(verdict, Verdict::Differs(_));
+        differs(&self.verdict) || self.host.as_ref().is_some_and(differs)
     }
 
     pub(crate) fn is_native(&self) -> bool {
-        !matches!(self.verdict, Verdict::NotNative(_))
+        matches!(self.engine, Engine::Native)
     }
 }
 
-fn compared(ours: &Ended, theirs: &Ended) -> Verdict {
-    match (&ours.outputs, &theirs.outputs) {
-        (Ok(ours), Ok(theirs)) if ours != theirs => {
-            return Verdict::Differs(format!("outputs {}", difference(ours, theirs)));
-        }
-        (Ok(_), Ok(_)) => {}
-        (Err(ours), Err(theirs)) => {
-            return Verdict::SameError(format!("ours: {} / lfx: {}", clip(ours), clip(theirs)));
-        }
-        (Err(ours), Ok(_)) => return Verdict::Differs(format!("ours fails: {}", clip(ours))),
-        // It writes files by asking a Langflow server.
-        (Ok(_), Err(theirs)) if theirs.contains("No module named 'langflow'") => {
-            return Verdict::NotComparable(clip(theirs));
-        }
-        (Ok(_), Err(theirs)) => return Verdict::Differs(format!("lfx fails: {}", clip(theirs))),
-    }
-    let (ours, theirs) = (normal(&ours.asked), normal(&theirs.asked));
-    if ours.len() != theirs.len() {
-        return Verdict::Differs(format!(
-            "{} requests to the model, lfx makes {}",
-            ours.len(),
-            theirs.len()
-        ));
-    }
-    match ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs) {
-        Some(place) => {
-            let what = difference(&ours[place], &theirs[place]);
-            Verdict::Differs(format!("request {} {what}", place + 1))
-        }
-        None => Verdict::Same,
-    }
-}
-
-/// Requests without what is chance: lfx keeps an agent's tools in a set, and what runs at once is asked in any order.
-fn normal(asked: &[Json]) -> Vec<Json> {
-    let mut asked = asked.to_vec();
-    for body in asked.iter_mut().filter_map(Json::as_object_mut) {
-        // A language model streams only when its caller does; here it always does, so that a run's tokens can be followed.
-        body.shift_remove("stream");
-        body.shift_remove("stream_options");
-        if let Some(tools) = body.get_mut("tools").and_then(Json::as_array_mut) {
-            tools.sort_by_key(|tool| tool["function"]["name"].to_string());
-        }
-    }
-    asked.sort_by_key(|body| body["messages"].to_string());
-    asked
-}
-
-/// Where two values differ first.
-fn difference(ours: &Json, theirs: &Json) -> String {
-    fn walk(ours: &Json, theirs: &Json, path: &str) -> Option<String> {
-        match (ours, theirs) {
-            _ if ours == theirs => None,
-            (Json::Object(a), Json::Object(b)) => {
-                let keys = a.keys().chain(b.keys());
-                keys.filter_map(|key| walk(&ours[key], &theirs[key], &format!("{path}/{key}")))
-                    .next()
-            }
-            (Json::Array(a), Json::Array(b)) if a.len() == b.len() => {
-                let pairs = a.iter().zip(b).enumerate();
-                pairs
-                    .filter_map(|(n, (a, b))| walk(a, b, &format!("{path}/{n}")))
-                    .next()
-            }
-            (Json::String(a), Json::String(b)) => {
-                let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
-                let from = same.saturating_sub(40);
-                let part = |text: &str| text.chars().skip(from).take(160).collect::<String>();
-                Some(format!("{path} at {same}: {:?} / lfx {:?}", part(a), part(b)))
-            }
-            _ => Some(format!(
-                "{path}: {} / lfx {}",
-                clip(&ours.to_string()),
-                clip(&theirs.to_string())
-            )),
-        }
-    }
-    walk(ours, theirs, "").unwrap_or_default()
-}
-
-fn clip(text: &str) -> String {
-    text.chars().take(400).collect::<String>().replace('\n', " ")
+/// Names of what is not the same.
+pub(crate) fn different(rows: &[Row]) -> Vec<&str> {
+    let different = rows.iter().filter(|row| row.differs());
+    different.map(|row| row.name.as_str()).collect()
 }
 
 pub(crate) fn print(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:<34} {:<7} {:>8} {:>9} {:>9} {:>6}  result\n",
+        "{:<44} {:<7} {:>8} {:>9} {:>9} {:>6}  result\n",
         "flow", "engine", "requests", "ours ms", "lfx ms", "ratio"
     );
     for row in rows {
-        let engine = if row.is_native() { "native" } else { "python" };
-        let (ours, theirs) = row.cpu_ms;
-        let (ours, ratio) = match ours {
-            Some(ours) => (format!("{ours:.2}"), format!("{:.0}", theirs / ours)),
-            None => ("-".to_owned(), "-".to_owned()),
+        let (engine, why) = match &row.engine {
+            Engine::Native => ("native", ""),
+            Engine::Python(why) => ("python", why.as_str()),
+            Engine::Refused(why) => ("refused", why.as_str()),
         };
-        let result = match &row.verdict {
+        let time = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2}"));
+        let ratio = match row.cpu_ms {
+            (Some(ours), Some(theirs)) => format!("{:.0}", theirs / ours),
+            _ => "-".to_owned(),
+        };
+        let mut result = match &row.verdict {
             Verdict::Same => "same".to_owned(),
             Verdict::SameError(detail) => format!("both fail: {detail}"),
             Verdict::Differs(detail) => format!("DIFFERS: {detail}"),
             Verdict::NotComparable(detail) => format!("not compared, lfx fails: {detail}"),
-            Verdict::NotNative(detail) => clip(detail),
         };
+        match &row.host {
+            Some(Verdict::Same) => result.push_str("; host: same"),
+            Some(Verdict::SameError(_) | Verdict::NotComparable(_)) => {
+                result.push_str("; host: fails as lfx does");
+            }
+            Some(Verdict::Differs(detail)) => result.push_str(&format!("; host DIFFERS: {detail}")),
+            None => {}
+        }
+        if !why.is_empty() {
+            result.push_str(&format!(" ({})", clip(why)));
+        }
         text.push_str(&format!(
-            "{:<34} {engine:<7} {:>8} {ours:>9} {theirs:>9.1} {ratio:>6}  {result}\n",
-            row.name, row.requests
+            "{:<44} {engine:<7} {:>8} {:>9} {:>9} {ratio:>6}  {result}\n",
+            row.name,
+            row.requests,
+            time(row.cpu_ms.0),
+            time(row.cpu_ms.1),
         ));
     }
     text

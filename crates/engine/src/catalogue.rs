@@ -33,10 +33,14 @@ fn entry(kind: Kind) -> Entry {
             "Chat Input",
             "all of it; messages are kept where the run is part of a conversation",
         ),
-        Kind::ChatOutput => same(
-            "Chat Output",
-            "messages, data, tables (as Markdown), lists of them",
-        ),
+        Kind::ChatOutput => Entry {
+            title: "Chat Output",
+            native: "messages, data, tables (as Markdown), lists of them",
+            differs: &[
+                "Langflow's changes the message that it is given, so that others who are given it too and happen to run later find it \
+                 said by the machine; here everybody gets what was made.",
+            ],
+        },
         Kind::EarlyChatOutput => same(
             "Chat Output",
             "the same; a table that is the only input is not cleaned",

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
-use crate::component::Param;
+use crate::component::{Kind, Param};
 use crate::graph::NodeIdx;
 use crate::node::Field;
 use crate::plan::Plan;
@@ -134,6 +134,10 @@ pub(crate) fn truthy(value: &Json) -> bool {
     }
 }
 
+fn says(fields: &BTreeMap<String, Field>, name: &str, text: &str) -> bool {
+    fields.get(name).is_some_and(|field| field.value == *text)
+}
+
 /// Required fields that neither an edge nor a value fills. Empty text is a value for a text field, as in Langflow's
 /// API; a model may also be named by the older `model_name`.
 pub(crate) fn missing(
@@ -142,6 +146,10 @@ pub(crate) fn missing(
     fields: &BTreeMap<String, Field>,
     params: &BTreeMap<String, Param>,
 ) -> Vec<String> {
+    // A Parser that only prints its input prints that there is none.
+    if plan.nodes[node].kind == Ok(Kind::Parser) && says(fields, "mode", "Stringify") {
+        return Vec::new();
+    }
     let filled = |name: &str| matches!(params.get(name), Some(Param::Field(value)) if truthy(value));
     let is_missing = |name: &str, field: &Field| {
         let counts =

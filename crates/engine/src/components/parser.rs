@@ -35,6 +35,14 @@ fn inputs(call: &NodeCall) -> Result<Vec<Value>, NodeError> {
 
 fn stringify(call: &NodeCall) -> Result<String, NodeError> {
     let clean = params::boolean(call, "clean_data", false);
+    // As Langflow has it.
+    if call
+        .params
+        .get("input_data")
+        .is_none_or(|given| *given == Param::Field(Json::Null))
+    {
+        return Ok("None".to_owned());
+    }
     let texts: Result<Vec<String>, NodeError> = inputs(call)?
         .iter()
         .map(|value| convert::to_text(value, clean))

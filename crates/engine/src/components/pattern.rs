@@ -115,11 +115,36 @@ fn translate(pattern: &str) -> String {
                 out.push(c);
             }
             '-' if in_class && chars.peek() == Some(&'-') => out.push_str(r"\-"),
+            '{' if !in_class => match repetition(chars.clone()) {
+                Some((times, length)) => {
+                    out.push_str(&times);
+                    chars.nth(length);
+                }
+                None => out.push_str(r"\{"),
+            },
             '$' if !in_class && !multi_line => out.push_str(r"(?:\n?\z)"),
             c => out.push(c),
         }
     }
     out
+}
+
+/// How often, after an opening brace, and the characters before the closing one. Other braces are themselves.
+fn repetition(rest: impl Iterator<Item = char>) -> Option<(String, usize)> {
+    // Longer numbers are too large in either language.
+    const LONGEST: usize = 24;
+    let inside: String = rest.take(LONGEST).collect();
+    let (inside, _) = inside.split_once('}')?;
+    let (least, most) = inside
+        .split_once(',')
+        .map_or((inside, None), |(least, most)| (least, Some(most)));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if inside.is_empty() || !digits(least) || !most.is_none_or(digits) {
+        return None;
+    }
+    let least = if least.is_empty() { "0" } else { least };
+    let times = most.map_or_else(|| format!("{{{least}}}"), |most| format!("{{{least},{most}}}"));
+    Some((times, inside.len()))
 }
 
 #[cfg(test)]
@@ -154,6 +179,16 @@ mod tests {
             ("[^]]x", "ax", Match::Yes),
             ("[a&&b]", "&", Match::Yes),
             ("[$]", "$", Match::Yes),
+            ("{x}", "{x}", Match::Yes),
+            ("a{}", "a{}", Match::Yes),
+            ("a{1,x}", "a{1,x}", Match::Yes),
+            ("{", "{", Match::Yes),
+            ("a{2}b", "aab", Match::Yes),
+            ("a{,2}b", "aab", Match::Yes),
+            ("a{,}b", "aaab", Match::Yes),
+            ("a{2,}b", "ab", Match::No),
+            ("{2}", "a", Match::Invalid),
+            ("a{2,1}", "a", Match::Invalid),
         ];
         for (pattern, text, expected) in cases {
             assert_eq!(matches_start(pattern, text), expected, "{pattern} {text:?}");

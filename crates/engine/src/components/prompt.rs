@@ -12,6 +12,13 @@ const NOT_VARIABLES: [&str; 3] = ["template", "code", "_type"];
 
 pub(super) fn run(call: &NodeCall) -> Result<NodeOutput, NodeError> {
     let template = params::text(call, "template", "")?;
+    // Nothing to say is not allowed, as little as Langflow allows it.
+    if template.is_empty() {
+        return Err(NodeError::permanent(
+            "field_required",
+            format!("the template of {} is empty: write one", call.node.display_name),
+        ));
+    }
     if let Some((name, _)) = call.params.iter().find(|(_, param)| has_table(param)) {
         return Err(NodeError::permanent(
             "field_invalid",
@@ -126,7 +133,7 @@ mod tests {
             prompt(&[("template", field("{x}")), ("x", edge(Value::Table(Vec::new())))]),
             Err("field_invalid")
         );
-        assert_eq!(prompt(&[]), Ok(String::new()));
+        assert_eq!(prompt(&[]), Err("field_required"));
     }
 
     #[test]

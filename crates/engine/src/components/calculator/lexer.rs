@@ -53,10 +53,12 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
         open: Vec::new(),
         tokens: Vec::new(),
     };
-    if text.starts_with([' ', '\t']) && !text.trim().is_empty() && !text.trim_start().starts_with('#') {
-        return Err(syntax("unexpected indent", 1));
-    }
+    lexer.refuse_indent()?;
     while lexer.next()? {}
+    // Nothing but blank lines: the fault is on the last one.
+    if lexer.tokens.is_empty() && text.ends_with('\n') {
+        lexer.line -= 1;
+    }
     if let Some((bracket, line)) = lexer.open.last() {
         return Err(syntax(&format!("'{bracket}' was never closed"), *line));
     }
@@ -88,6 +90,15 @@ impl<'t> Lexer<'t> {
         Err(syntax(what, self.line))
     }
 
+    /// A line must not begin with blanks, unless it is a comment.
+    fn refuse_indent(&self) -> Result<(), String> {
+        let line = self.rest.trim_start_matches([' ', '\t']);
+        match line.len() == self.rest.len() || line.starts_with(['\n', '\r', '#', '\u{c}']) {
+            true => Ok(()),
+            false => self.fail("unexpected indent"),
+        }
+    }
+
     /// Reads one word; false at the end.
     fn next(&mut self) -> Result<bool, String> {
         let Some(first) = self.rest.chars().next() else {
@@ -101,6 +112,9 @@ impl<'t> Lexer<'t> {
                     self.push(TokenKind::Newline);
                 }
                 self.line += 1;
+                if self.open.is_empty() {
+                    self.refuse_indent()?;
+                }
             }
             '#' => drop(self.take(self.rest.find('\n').unwrap_or(self.rest.len()))),
             '(' | '[' | '{' => {
@@ -250,7 +264,10 @@ impl<'t> Lexer<'t> {
             self.push(TokenKind::Constant("complex"));
             return Ok(());
         }
-        if self.rest.starts_with(|c: char| c == '_' || c.is_alphabetic()) {
+        if self
+            .rest
+            .starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
+        {
             return self.fail("invalid decimal literal");
         }
         if !is_float

@@ -146,6 +146,16 @@ mod tests {
     fn what_is_no_expression_says_so() {
         for (expression, expected) in [
             ("", "invalid syntax (<unknown>, line 0)"),
+            ("1\n ", "unexpected indent (<unknown>, line 2)"),
+            ("\n\n#", "invalid syntax (<unknown>, line 3)"),
+            ("4é", "invalid syntax (<unknown>, line 1)"),
+            (" ", "unexpected indent (<unknown>, line 1)"),
+            ("\n ", "unexpected indent (<unknown>, line 2)"),
+            ("\n 1", "unexpected indent (<unknown>, line 2)"),
+            ("\n", "invalid syntax (<unknown>, line 1)"),
+            (" \n", "invalid syntax (<unknown>, line 1)"),
+            ("\n\n", "invalid syntax (<unknown>, line 2)"),
+            ("1\n 2", "unexpected indent (<unknown>, line 2)"),
             ("# c", "invalid syntax (<unknown>, line 1)"),
             ("1+", "invalid syntax (<unknown>, line 1)"),
             ("x=1", "invalid syntax (<unknown>, line 1)"),

@@ -1,31 +1,11 @@
-//! The flows, and what they are asked.
+//! The starter flows, and what they are asked.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
-/// One flow with one input.
-#[derive(Debug)]
-pub(crate) struct Case {
-    pub(crate) name: String,
-    pub(crate) flow: Json,
-    pub(crate) input: String,
-}
-
-fn folder() -> PathBuf {
-    let wheels = std::env::var_os("FLOWFLEET_TEST_WHEELS").map_or_else(
-        || {
-            let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-                || PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cache"),
-                PathBuf::from,
-            );
-            cache.join("flowfleet/wheels")
-        },
-        PathBuf::from,
-    );
-    wheels.join("langflow_base-1.13.0/langflow/initial_setup/starter_projects")
-}
+use crate::case::Case;
+use crate::wheels;
 
 /// What flows read.
 pub(crate) const FILES: [(&str, &str); 1] = [(
@@ -35,25 +15,40 @@ pub(crate) const FILES: [(&str, &str); 1] = [(
 )];
 
 /// The starter flows, their models chosen, in order of their names. Tools are called with pages of `pages`.
-pub(crate) fn starters(pages: SocketAddr) -> Vec<Case> {
-    let mut cases: Vec<Case> = std::fs::read_dir(folder())
-        .expect("run tests/wheels.sh")
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .map(|path| {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let mut flow: Json = serde_json::from_str(&text).unwrap();
-            choose_models(&mut flow);
-            choose_files(&mut flow);
-            Case {
-                name: path.file_stem().unwrap().to_string_lossy().into_owned(),
-                input: question(&flow, pages),
-                flow,
-            }
-        })
-        .collect();
-    cases.sort_by(|a, b| a.name.cmp(&b.name));
-    cases
+pub(crate) fn all(pages: SocketAddr) -> Vec<Case> {
+    let wheel = wheels::folder().join("langflow_base-1.13.0");
+    let ready = |(name, flow): (String, Json)| case(name, flow, pages);
+    wheels::starters(&wheel).into_iter().map(ready).collect()
+}
+
+/// One starter flow of some release.
+pub(crate) fn case(name: String, mut flow: Json, pages: SocketAddr) -> Case {
+    choose_models(&mut flow);
+    choose_files(&mut flow);
+    let question = question(&flow, pages);
+    Case {
+        nodes: false,
+        ..Case::new(name, flow).input(&question)
+    }
+}
+
+/// The same without what would ask a search engine.
+pub(crate) fn without_searches(case: &Case) -> Case {
+    let input = match case.input.split_once(" [call perform_search") {
+        Some((before, _)) => before.to_owned(),
+        None => case.input.clone(),
+    };
+    Case {
+        input,
+        ..case.clone()
+    }
+}
+
+/// Whether the flow itself asks a service that only the reference has nearby.
+pub(crate) fn looks_things_up(case: &Case) -> bool {
+    nodes(&case.flow).any(|node| {
+        node["data"]["type"] == "ArXivComponent" && node["data"]["node"]["tool_mode"] != json!(true)
+    })
 }
 
 fn nodes(flow: &Json) -> impl Iterator<Item = &Json> {
