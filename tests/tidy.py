@@ -37,6 +37,9 @@ SERVICE_PACKAGES = {"flowfleet-core", "flowfleet-engine", "flowfleet-runtime"} |
 MAY_DEPEND = {
     "flowfleet-core": set(),
     "flowfleet-mock-model": set(),
+    # Decisions are pure: they know nobody, and only what drives them knows them.
+    "flowfleet-plan": set(),
+    "flowfleet-simulate": {"flowfleet-plan"},
     **{name: {"flowfleet-core"} for name in ADAPTER_PACKAGES | {"flowfleet-engine", "flowfleet-runtime"}},
     "flowfleet-dispatcher": SERVICE_PACKAGES,
     "flowfleet-python": {"flowfleet-engine"},

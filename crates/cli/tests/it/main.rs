@@ -9,4 +9,5 @@ mod demo;
 mod help;
 mod offline;
 mod program;
+mod simulate;
 mod up;
