@@ -193,6 +193,7 @@ pub(crate) fn services(model: &Handle, pages: SocketAddr, folder: &Path) -> Serv
             arxiv: format!("http://{pages}/api/query"),
         }),
         memory: None,
+        knowledge: None,
         files: Arc::new(Folder(folder.to_owned())),
     }
 }
