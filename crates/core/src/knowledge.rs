@@ -147,9 +147,6 @@ pub fn tagged(tags: &Tags, wanted: &Tags) -> bool {
 const LEAST: f32 = 1e-8;
 /// A vector this long or longer may overflow them.
 const LONGEST: f64 = 1e24;
-/// Numbers that are added side by side where the count of all is a multiple of twice that.
-const LANES: usize = 8;
-
 /// How far vectors are from one: the Euclidean distance.
 ///
 /// It is added up in 32 bits and in the order of sqlite-vec, whose numbers Langflow shows; vectors for which that is
@@ -175,17 +172,8 @@ impl<'v> Distance<'v> {
         if !self.safe || !safe(vector) {
             return wide(self.from, vector);
         }
-        let squares = |(a, b): (&f32, &f32)| (b - a) * (b - a);
-        let pairs = self.from.iter().zip(vector);
-        let sum = if self.from.len().is_multiple_of(2 * LANES) {
-            let mut lanes = [0_f32; LANES];
-            for (place, pair) in pairs.enumerate() {
-                lanes[place % LANES] += squares(pair);
-            }
-            lanes.into_iter().fold(0.0, |sum, lane| sum + lane)
-        } else {
-            pairs.map(squares).fold(0.0, |sum, square| sum + square)
-        };
+        let squares = |sum: f32, (a, b): (&f32, &f32)| sum + (b - a) * (b - a);
+        let sum = self.from.iter().zip(vector).fold(0.0, squares);
         f64::from(f64::from(sum).sqrt() as f32)
     }
 }

@@ -206,6 +206,7 @@ fn entry(kind: Kind) -> Entry {
                 "The bases are the fleet's own: they are made over the API, and lie in its store.",
                 "Of texts that are equally near the older one comes first; Langflow's order is chance.",
                 "Scores are those that Langflow shows on x86-64, whose last digits differ elsewhere.",
+                "A cell that says `nan` is an empty one.",
                 "At most 100,000 rows are brought at once, 1 MiB each, and at most 1,000 texts found.",
             ],
         },

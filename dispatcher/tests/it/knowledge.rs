@@ -73,7 +73,9 @@ async fn bases_are_made_listed_and_deleted() {
         )
     );
     for method in [Method::GET, Method::DELETE] {
-        let (status, _) = server.call(method, &format!("{PATH}/my_docs"), &Value::Null).await;
+        let (status, _) = server
+            .call(method, &format!("{PATH}/my_docs"), &Value::Null)
+            .await;
         assert_eq!(status, StatusCode::NOT_FOUND);
     }
 }

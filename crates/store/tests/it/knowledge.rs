@@ -233,8 +233,7 @@ pub(crate) async fn the_nearest_are_found(bed: Bed) {
     assert_eq!(base.characters, characters as u64);
 }
 
-/// Vectors of several lengths, also of those that the distance adds up otherwise, and of numbers that 32 bits square
-/// to nothing.
+/// Vectors of several lengths, and of numbers that 32 bits square to nothing or not at all.
 pub(crate) async fn distances_are_those_of_the_domain(bed: Bed) {
     let lease = bed.lease().await;
     let mut state = 7_u64;

@@ -15,7 +15,7 @@ use super::params;
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput};
 use crate::knowledge::{Knowledge, KnowledgeBase, KnowledgeError, Tags};
 use crate::model::embed::{AT_ONCE, Embedder, knows};
-use crate::model::{Endpoint, api_key};
+use crate::model::{Endpoint, Provider, api_key};
 use crate::template::to_text;
 use crate::value::Value;
 
@@ -118,7 +118,7 @@ fn embedder(
     let key = params::optional_text(call, "api_key")?;
     let key = api_key(ctx, key.as_deref(), "OPENAI_API_KEY")?;
     Ok(Embedder {
-        endpoint: Endpoint::of(ctx, None, key)?.for_embeddings(),
+        endpoint: Endpoint::of(ctx, Provider::OpenAi, None, Some(key))?.for_embeddings(),
         model: model.clone(),
         at_once,
     })

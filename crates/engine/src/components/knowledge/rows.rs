@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value as Json};
 use sha2::{Digest as _, Sha256};
 
+use super::super::table::GAP;
 use crate::known::hex;
 use crate::template::{python_repr, to_text};
 
@@ -120,6 +121,8 @@ impl<'t> Cells<'t> {
             let cell = row.get(*name)?;
             let text = match cell {
                 Json::Null => return None,
+                // A gap in a column of text, as other components hand it on.
+                Json::String(text) if text == GAP => return None,
                 Json::Array(items) if items.is_empty() || items.iter().any(Json::is_null) => return None,
                 Json::Number(number) if *fractions => to_text(&number.as_f64()?.into()),
                 cell => to_text(cell),
