@@ -67,11 +67,11 @@ impl Embedder {
                 .iter()
                 .map(|piece| Json::from(piece.tokens.as_slice()))
                 .collect();
-            vectors.extend(self.ask(ctx, input, batch.len()).await?);
+            vectors.extend(self.ask(ctx, &input, batch.len()).await?);
         }
         let mut whole = joined(count, &pieces, vectors);
         if whole.iter().any(Option::is_none) {
-            let empty = self.ask(ctx, Json::String(String::new()), 1).await?.pop();
+            let empty = self.ask(ctx, &Json::String(String::new()), 1).await?.pop();
             for vector in &mut whole {
                 *vector = vector.take().or_else(|| empty.clone());
             }
@@ -80,7 +80,7 @@ impl Embedder {
     }
 
     /// One request, again while that can help.
-    async fn ask(&self, ctx: &NodeContext, input: Json, count: usize) -> Result<Vec<Vec<f64>>, NodeError> {
+    async fn ask(&self, ctx: &NodeContext, input: &Json, count: usize) -> Result<Vec<Vec<f64>>, NodeError> {
         let body = wire::body(&self.model, input);
         let limits = &ctx.model.limits;
         let idempotency = uuid::Uuid::now_v7().to_string();

@@ -1,3 +1,5 @@
+//! How the vectors of a text's pieces become one.
+
 use super::*;
 
 #[test]

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-pub(super) fn body(model: &str, input: Json) -> String {
+pub(super) fn body(model: &str, input: &Json) -> String {
     json!({"input": input, "model": model, "encoding_format": "base64"}).to_string()
 }
 
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_request() {
-        let body: Json = serde_json::from_str(&body("m", json!([[1, 2]]))).unwrap();
+        let body: Json = serde_json::from_str(&body("m", &json!([[1, 2]]))).unwrap();
         assert_eq!(
             body,
             json!({"input": [[1, 2]], "model": "m", "encoding_format": "base64"})
