@@ -252,7 +252,7 @@ fn all(random: &mut StdRng) -> Vec<Case> {
             "bring some of it again",
             "docs",
             &said(&again),
-            &[("metadata_json", tag.clone())],
+            &[("metadata_json", tag)],
         ),
         bring(
             "bring a message",
@@ -265,7 +265,7 @@ fn all(random: &mut StdRng) -> Vec<Case> {
             "bring numbers",
             "twice",
             &said(&table[..9]),
-            &[("column_config", two.clone()), ("chunk_size", json!(4))],
+            &[("column_config", two), ("chunk_size", json!(4))],
         ),
         bring("bring without a column", "docs", "[{\"b\": 1, \"a\": 2}]", &[]),
         bring("bring into nothing", "nothing", "x", &[]),

@@ -81,7 +81,11 @@ impl Endpoint {
 
     /// Where the same server embeds texts.
     pub(crate) fn for_embeddings(mut self) -> Self {
-        let base = self.url.path().trim_end_matches(self.provider.path()).trim_end_matches('/');
+        let base = self
+            .url
+            .path()
+            .trim_end_matches(self.provider.path())
+            .trim_end_matches('/');
         let path = format!("{base}/embeddings");
         self.url.set_path(&path);
         self

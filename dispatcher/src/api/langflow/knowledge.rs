@@ -121,7 +121,7 @@ pub(crate) async fn create_knowledge_base(
     let made = app.store.create_knowledge(&caller.tenant, &new).await;
     let made = made.map_err(|error| match error.kind {
         // The store's own words say which limit it is.
-        Kind::Permanent => Problem::new(Code::RequestRefused, error.detail.clone()),
+        Kind::Permanent => Problem::new(Code::RequestRefused, error.detail),
         _ => Problem::from(&error),
     })?;
     let Some(made) = made else {

@@ -12,7 +12,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde_json::Value as Json;
 
 use super::fault::{self, Fault};
-use super::{CallLimits, Endpoint, retry, stream};
+use super::{CallLimits, Endpoint, Protocol, retry, stream};
 use crate::component::{NodeContext, NodeError};
 use crate::metrics as names;
 
@@ -142,10 +142,11 @@ impl Embedder {
         }
         let response = request.send().await.map_err(|error| Fault::unreachable(&error))?;
         if !response.status().is_success() {
-            return Err(fault::of_response(response, limits.idle.min(Duration::from_secs(10))).await);
+            let patience = limits.idle.min(Duration::from_secs(10));
+            return Err(fault::of_response(response, patience, Protocol::OpenAi).await);
         }
         let bytes = stream::read_all(response, limits.idle, MAX_ANSWER_BYTES).await?;
-        wire::vectors(&bytes, count).map_err(|detail| Fault::broken(detail))
+        wire::vectors(&bytes, count).map_err(Fault::broken)
     }
 }
 
