@@ -65,7 +65,7 @@ fn starters_do_the_same() {
     println!("{}", table::print(&rows));
     assert_eq!(table::different(&rows), [""; 0]);
     let native = rows.iter().filter(|row| row.is_native()).count();
-    assert!(native >= 21, "only {native} of {} run natively", rows.len());
+    assert!(native >= 24, "only {native} of {} run natively", rows.len());
     let hosted = rows
         .iter()
         .filter(|row| matches!(row.host, Some(compare::Verdict::Same)));

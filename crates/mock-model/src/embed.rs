@@ -43,6 +43,8 @@ impl Request {
         }
         let inputs: Vec<Vec<u64>> = match self.input {
             Input::Text(text) => vec![of_text(&text)],
+            // An empty list is one of nothing.
+            Input::Tokens(tokens) if tokens.is_empty() => Vec::new(),
             Input::Tokens(tokens) => vec![tokens],
             Input::Texts(texts) => texts.iter().map(|text| of_text(text)).collect(),
             Input::TokenLists(lists) => lists,

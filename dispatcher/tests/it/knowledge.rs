@@ -63,7 +63,7 @@ async fn bases_are_made_listed_and_deleted() {
     let counts = counts.map(|name| one[name].clone());
     assert_eq!(json!(counts), json!(["ready", 1, 2, 9, 9.0, 17]));
     let (status, gone) = server
-        .send(Method::DELETE, &format!("{PATH}/my_docs"), Value::Null)
+        .call(Method::DELETE, &format!("{PATH}/my_docs"), &Value::Null)
         .await;
     assert_eq!(
         (status, &gone["message"]),

@@ -104,7 +104,8 @@ fn table(call: &NodeCall) -> Result<Vec<Row>, NodeError> {
 /// The texts with ids of their own: the same when the run goes on elsewhere.
 fn named(call: &NodeCall, ctx: &NodeContext, texts: Vec<Text>) -> Vec<(String, Text)> {
     const WHO: &str = "knowledge";
-    let voice = ctx.run.voices.next(WHO, &call.node.id);
+    let node = format!("{}{}", call.node.id, ctx.run.place);
+    let voice = ctx.run.voices.next(WHO, &node);
     let id = |place: usize| message_id(&ctx.run.run_id, WHO, &format!("{voice}/{place}"));
     texts
         .into_iter()
