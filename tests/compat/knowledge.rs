@@ -122,12 +122,20 @@ fn starter(name: &str, base: &str, fields: &[(&str, Json)]) -> Json {
     flow
 }
 
+/// What the chat says is compared.
+fn told(name: &str, said: &str, flow: Json) -> Case {
+    Case {
+        nodes: false,
+        ..Case::new(name, flow).input(said)
+    }
+}
+
 fn find(name: &str, base: &str, question: &str, fields: &[(&str, Json)], printed: bool) -> Case {
     let mut flow = starter("Knowledge Retrieval", base, fields);
     if printed {
         direct(&mut flow, "retrieve_data", "Table");
     }
-    chat(name, question, flow)
+    told(name, question, flow)
 }
 
 fn id_of(flow: &Json, component: &str) -> String {
@@ -186,7 +194,7 @@ fn bring(name: &str, base: &str, said: &str, fields: &[(&str, Json)]) -> Case {
     edges.push(edge(table, (NODE, "input_df", takes)));
     let node = json!({"id": id, "type": "genericNode", "data": {"id": id, "type": "TypeConverterComponent", "node": converter}});
     flow["data"]["nodes"].as_array_mut().unwrap().push(node);
-    chat(name, said, flow)
+    told(name, said, flow)
 }
 
 const WORDS: [&str; 12] = [
@@ -313,7 +321,7 @@ fn all(random: &mut StdRng) -> Vec<Case> {
         ));
     }
     for name in ["Document Q&A", "Vector Store RAG"] {
-        cases.push(chat(name, "What of the spot price?", starter(name, "docs", &[])));
+        cases.push(told(name, "What of the spot price?", starter(name, "docs", &[])));
     }
     cases
 }
