@@ -9,9 +9,10 @@ set -eu
 
 [ -z "${FLOWFLEET_TEST_LFX:-}" ] || exit 0
 folder=${XDG_CACHE_HOME:-$HOME/.cache}/flowfleet/bench/lfx-1.13.0
-# What components of the starter flows import besides, and the clients of the model providers that lfx leaves to bundles.
-# The benchmarks have no use for it.
+# What components of the starter flows and knowledge bases import besides, and the clients of the model providers that lfx
+# leaves to bundles. The benchmarks have no use for it.
 extras='lxml==6.1.3 tabulate==0.9.0 trustcall langchain-core==1.7.2 langchain-anthropic==1.4.8 langchain-ollama==0.3.10'
+extras="$extras apsw==3.54.1.0 sqlite-vec==0.1.9"
 if [ -e "$folder/complete" ] && [ "$(cat "$folder/extras" 2>/dev/null)" = "$extras" ]; then
     exit 0
 fi

@@ -129,11 +129,27 @@ require() {
     say "$what: the one $variable names"
 }
 
+# Not every archive has it. Without it searches of knowledge are tested as they are for operators without it.
+install_pgvector() {
+    local version
+    # shellcheck disable=SC2012
+    version=$(ls /usr/lib/postgresql 2>/dev/null | sort -n | tail -n 1)
+    [[ -n $version && ! -e /usr/share/postgresql/$version/extension/vector.control ]] || return 0
+    if has apt-cache && apt-cache show "postgresql-$version-pgvector" >/dev/null 2>&1; then
+        say "installing pgvector"
+        local -a apt=(env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 apt-get -q -o Dpkg::Use-Pty=0)
+        quietly "$logs/apt.log" as_root "${apt[@]}" install -y --no-install-recommends "postgresql-$version-pgvector"
+    else
+        say "pgvector: not to be had for PostgreSQL $version; searches of knowledge are tested without it"
+    fi
+}
+
 start_postgres() {
     if [[ -n ${FLOWFLEET_TEST_POSTGRES:-} ]]; then
         require PostgreSQL FLOWFLEET_TEST_POSTGRES answers_postgres
         return
     fi
+    install_pgvector
     if answers_postgres "$default_postgres"; then
         export FLOWFLEET_TEST_POSTGRES=$default_postgres
         say "PostgreSQL: running"

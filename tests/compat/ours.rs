@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use flowfleet_engine::{
-    CompileLimits, EngineKind, FileError, Files, Http, InputType, Memory, ModelSettings, NodeOutput,
-    OutboundSettings, OutputType, Plan, Progress, Request, RunError, Services, Value, compile, execute,
+    CompileLimits, EngineKind, FileError, Files, Http, InputType, Knowledge, Memory, ModelSettings,
+    NodeOutput, OutboundSettings, OutputType, Plan, Progress, Request, RunError, Services, Value, compile,
+    execute,
 };
 use flowfleet_mock_model::Handle;
 use futures::FutureExt as _;
@@ -45,6 +46,18 @@ pub(crate) fn plan(flow: &Json) -> Result<Arc<Plan>, String> {
 }
 
 pub(crate) fn run(case: &Case, model: &Handle, pages: SocketAddr, folder: &Path) -> Ours {
+    run_as(case, "run", model, pages, folder, None)
+}
+
+/// A run of this id, with what others of its tenant know.
+pub(crate) fn run_as(
+    case: &Case,
+    run_id: &str,
+    model: &Handle,
+    pages: SocketAddr,
+    folder: &Path,
+    knowledge: Option<Arc<dyn Knowledge>>,
+) -> Ours {
     let plan = match plan(&case.flow) {
         Ok(plan) => plan,
         Err(reason) => return Ours::NotNative(reason),
@@ -53,15 +66,18 @@ pub(crate) fn run(case: &Case, model: &Handle, pages: SocketAddr, folder: &Path)
         .enable_all()
         .build()
         .unwrap();
-    let services = services(model, pages, folder);
+    let services = Services {
+        knowledge,
+        ..services(model, pages, folder)
+    };
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hears = Arc::clone(&heard);
     let hear = Arc::new(move |progress| hears.lock().unwrap().push(progress));
-    let outputs = runtime.block_on(once(&plan, case, "run", &services, hear));
+    let outputs = runtime.block_on(once(&plan, case, run_id, &services, hear));
     let asked = model.bodies();
     let before = cpu_ns();
     for _ in 0..if case.nodes { 0 } else { TIMED } {
-        drop(runtime.block_on(once(&plan, case, "run", &services, Arc::new(|_| {}))));
+        drop(runtime.block_on(once(&plan, case, run_id, &services, Arc::new(|_| {}))));
     }
     let cpu_ms = (cpu_ns() - before) / f64::from(TIMED) / 1e6;
     let (mut nodes, mut order) = (BTreeMap::new(), Vec::new());
@@ -193,6 +209,7 @@ pub(crate) fn services(model: &Handle, pages: SocketAddr, folder: &Path) -> Serv
             arxiv: format!("http://{pages}/api/query"),
         }),
         memory: None,
+        knowledge: None,
         files: Arc::new(Folder(folder.to_owned())),
     }
 }

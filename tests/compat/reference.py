@@ -32,6 +32,10 @@ from lfx.schema.message import Message
 from lfx.schema.schema import InputValueRequest
 
 PAGES = sys.argv[1]
+if "--knowledge" in sys.argv:
+    import knowledge
+
+    knowledge.install(sys.argv[sys.argv.index("--knowledge") + 1])
 get = requests.get
 
 

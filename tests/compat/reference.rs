@@ -1,5 +1,6 @@
 //! The flows through lfx, in one process, one after the other.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,6 +25,16 @@ pub(crate) struct Lfx {
 impl Lfx {
     /// `kept` makes the classes of components once, not for each flow.
     pub(crate) fn start(pages: SocketAddr, folder: &Path, kept: bool) -> Self {
+        let kept: &[&OsStr] = if kept { &["--keep-classes".as_ref()] } else { &[] };
+        Self::with(pages, folder, kept)
+    }
+
+    /// One that finds what its Knowledge component asks of Langflow, and keeps what it knows in a folder.
+    pub(crate) fn that_knows(pages: SocketAddr, folder: &Path, stores: &Path) -> Self {
+        Self::with(pages, folder, &["--knowledge".as_ref(), stores.as_os_str()])
+    }
+
+    fn with(pages: SocketAddr, folder: &Path, arguments: &[&OsStr]) -> Self {
         let found = wheels::lfx();
         let python = if found.is_dir() {
             found.join("bin/python")
@@ -33,7 +44,7 @@ impl Lfx {
         let mut child = Command::new(python)
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/compat/reference.py"))
             .arg(format!("http://{pages}"))
-            .args(kept.then_some("--keep-classes"))
+            .args(arguments)
             .current_dir(folder)
             .env("LANGFLOW_SSRF_PROTECTION_ENABLED", "false")
             .env("LANGFLOW_RESTRICT_LOCAL_FILE_ACCESS", "false")

@@ -56,7 +56,7 @@ fn nodes(flow: &Json) -> impl Iterator<Item = &Json> {
 }
 
 /// Exports leave the model open; everybody picks one.
-fn choose_models(flow: &mut Json) {
+pub(crate) fn choose_models(flow: &mut Json) {
     for node in flow["data"]["nodes"].as_array_mut().into_iter().flatten() {
         let model = &mut node["data"]["node"]["template"]["model"];
         if model.get("value").is_some() {

@@ -24,6 +24,7 @@ use crate::Inner;
 use crate::files::TenantFiles;
 use crate::held::{HeldRun, Stop};
 use crate::journal::Written;
+use crate::knowledge::RunKnowledge;
 use crate::memory::RunMemory;
 use crate::outcome::{self, Leavings, Verdict};
 use crate::plans::{Kept, NoPlan};
@@ -292,7 +293,7 @@ async fn noted<T>(inner: &Inner, reports: &mut Reports, flow: impl Future<Output
     }
 }
 
-/// What a run may use: its tenant's files, and memory if it is part of a conversation.
+/// What a run may use: its tenant's files and knowledge, and memory if it is part of a conversation.
 fn services(inner: &Inner, run: &ClaimedRun, plan: &Plan, request: &Request) -> Services {
     // Langflow's API always has a session: the flow's, if the caller names none.
     let named = run.session_id.is_some() || request.langflow_id.is_some();
@@ -302,6 +303,7 @@ fn services(inner: &Inner, run: &ClaimedRun, plan: &Plan, request: &Request) -> 
     Services {
         files: TenantFiles::new(Arc::clone(&inner.deps.blob), run.tenant.clone()),
         memory,
+        knowledge: Some(RunKnowledge::of(Arc::clone(&inner.deps.store), run)),
         ..inner.deps.services.clone()
     }
 }

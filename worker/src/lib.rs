@@ -21,6 +21,7 @@ mod heartbeat;
 mod held;
 mod intake;
 mod journal;
+mod knowledge;
 mod live;
 mod memory;
 pub mod metrics;

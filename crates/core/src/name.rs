@@ -90,6 +90,10 @@ name!(
     QueueName, "queue name", 64
 );
 name!(
+    /// The name of a knowledge base within its tenant.
+    KnowledgeName, "knowledge base name", 255
+);
+name!(
     /// Who a row belongs to.
     Tenant, "tenant", 64
 );

@@ -198,6 +198,20 @@ fn entry(kind: Kind) -> Entry {
             native: "as far as none is selected",
             differs: &["A memory base lies in Langflow's own database: a flow that selects one is refused."],
         },
+        Kind::Knowledge => Entry {
+            title: "Knowledge",
+            native: "bringing tables, data and messages into a knowledge base and finding the nearest texts, with \
+                     OpenAI's text-embedding models; see [knowledge](knowledge.md)",
+            differs: &[
+                "The bases are the fleet's own: they are made over the API, and lie in its store.",
+                "Of texts that are equally near the older one comes first; Langflow's order is chance.",
+                "Scores are those that Langflow shows on x86-64, whose last digits differ elsewhere.",
+                "A cell that says `nan` is an empty one.",
+                "At most 100,000 rows are brought at once, 1 MiB each, and at most 1,000 texts found.",
+            ],
+        },
+        Kind::KnowledgeIngestion => same("Knowledge Ingestion", "as Knowledge, in its mode Ingest"),
+        Kind::KnowledgeBase => same("Knowledge Base", "as Knowledge, in its mode Retrieve"),
     }
 }
 

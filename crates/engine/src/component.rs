@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 use tokio_util::sync::CancellationToken;
 
 use crate::files::Files;
+use crate::knowledge::Knowledge;
 use crate::memory::{Memory, Voices};
 use crate::model::ModelSettings;
 use crate::outbound::{Http, OutboundSettings};
@@ -57,6 +58,12 @@ pub enum Kind {
     Loop,
     /// Searches arXiv.
     ArXiv,
+    /// Brings texts into a knowledge base, or finds them.
+    Knowledge,
+    /// The one of old flows that only brings them.
+    KnowledgeIngestion,
+    /// The one of old flows that only finds them.
+    KnowledgeBase,
 }
 
 impl Kind {
@@ -98,6 +105,9 @@ impl Kind {
             Self::MemoryBase => "MemoryBase",
             Self::Loop => "Loop",
             Self::ArXiv => "ArXiv",
+            Self::Knowledge => "Knowledge",
+            Self::KnowledgeIngestion => "KnowledgeIngestion",
+            Self::KnowledgeBase => "KnowledgeBase",
         }
     }
 }
@@ -267,6 +277,8 @@ pub(crate) struct RunContext {
     pub outbound: Arc<OutboundSettings>,
     /// `None`: this run is not part of a conversation.
     pub memory: Option<Arc<dyn Memory>>,
+    /// `None`: nothing here keeps knowledge.
+    pub knowledge: Option<Arc<dyn Knowledge>>,
     pub voices: Arc<Voices>,
     /// Which turn of which loop this is; empty outside of loops.
     pub place: Arc<str>,
@@ -340,6 +352,9 @@ mod tests {
             Kind::MemoryBase,
             Kind::Loop,
             Kind::ArXiv,
+            Kind::Knowledge,
+            Kind::KnowledgeIngestion,
+            Kind::KnowledgeBase,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

@@ -60,6 +60,7 @@ pub async fn execute(
         files: Arc::clone(&services.files),
         outbound: Arc::clone(&services.outbound),
         memory: services.memory.clone(),
+        knowledge: services.knowledge.clone(),
         voices: Arc::default(),
         place: Arc::default(),
         run_id: run_id.to_owned(),

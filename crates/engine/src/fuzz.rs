@@ -63,6 +63,7 @@ fn run(
 ) -> (Result<Outcome, RunError>, BTreeMap<String, NodeOutput>) {
     static SERVICES: LazyLock<Services> = LazyLock::new(|| Services {
         memory: None,
+        knowledge: None,
         http: Http::new().unwrap_or_else(|error| panic!("{error}")),
         environment: Arc::new(|_: &str| None),
         clock: Arc::new(|| jiff::Timestamp::UNIX_EPOCH),

@@ -301,6 +301,9 @@ fn by_registry_name(name: &str) -> Option<Kind> {
         "MemoryBase" => Kind::MemoryBase,
         "LoopComponent" => Kind::Loop,
         "ArXivComponent" => Kind::ArXiv,
+        "Knowledge" => Kind::Knowledge,
+        "KnowledgeIngestion" => Kind::KnowledgeIngestion,
+        "KnowledgeBase" => Kind::KnowledgeBase,
         _ => return None,
     })
 }
@@ -332,6 +335,9 @@ fn by_module_path(path: &str) -> Option<Kind> {
         "MemoryBaseComponent" => Kind::MemoryBase,
         "LoopComponent" => Kind::Loop,
         "ArXivComponent" => Kind::ArXiv,
+        "KnowledgeComponent" => Kind::Knowledge,
+        "KnowledgeIngestionComponent" => Kind::KnowledgeIngestion,
+        "KnowledgeBaseComponent" => Kind::KnowledgeBase,
         _ => return None,
     })
 }
@@ -363,5 +369,8 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::MemoryBase => &[components::memory_base::OUTPUT],
         Kind::Loop => &[components::looping::ITEM, components::looping::DONE],
         Kind::ArXiv => &["dataframe"],
+        Kind::Knowledge => &[components::knowledge::KEPT, components::knowledge::FOUND],
+        Kind::KnowledgeIngestion => &[components::knowledge::KEPT],
+        Kind::KnowledgeBase => &[components::knowledge::FOUND],
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use crate::component::{NodeError, NodeOutput, Usage};
 use crate::files::{self, Files};
+use crate::knowledge::Knowledge;
 use crate::memory::Memory;
 use crate::model::ModelSettings;
 use crate::outbound::{Http, OutboundSettings};
@@ -37,6 +38,8 @@ pub struct Services {
     pub outbound: Arc<OutboundSettings>,
     /// Of the conversation that a run is part of; `None` if it is part of none.
     pub memory: Option<Arc<dyn Memory>>,
+    /// Of the run's tenant; `None` where nothing keeps any.
+    pub knowledge: Option<Arc<dyn Knowledge>>,
 }
 
 /// Why a process cannot execute flows.
@@ -61,6 +64,7 @@ impl Services {
             files: files::none(),
             outbound: Arc::new(OutboundSettings::from_env()?),
             memory: None,
+            knowledge: None,
         })
     }
 }

@@ -9,6 +9,7 @@ mod args;
 mod calls;
 mod chat;
 mod config;
+mod embed;
 mod handle;
 mod messages;
 mod server;

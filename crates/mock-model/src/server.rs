@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Config;
 use crate::answer::{Answer, Protocol};
+use crate::embed;
 use crate::stats::Stats;
 
 const MAX_BODY_BYTES: usize = 16 << 20;
@@ -73,6 +74,7 @@ fn router(server: Arc<Server>) -> Router {
         .route("/v1/chat/completions", asked_in(Protocol::OpenAi))
         .route("/v1/messages", asked_in(Protocol::Anthropic))
         .route("/api/chat", asked_in(Protocol::Ollama))
+        .route("/v1/embeddings", post(embed))
         .route("/v1/models", get(models))
         .route("/health", get(health))
         .route("/stats", get(stats))
@@ -176,6 +178,28 @@ async fn complete(
         }
     };
     ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-cache")], body).into_response()
+}
+
+/// Where texts lie: the same text always at the same place, and texts that share words near one another.
+async fn embed(State(server): State<Arc<Server>>, headers: HeaderMap, body: Bytes) -> Response {
+    let number = server.stats.request();
+    if let Some(refusal) = refusal(&server.config, &headers, number, Protocol::OpenAi) {
+        server.stats.failed();
+        return refusal;
+    }
+    server.stats.keep(&body, server.config.keep);
+    let asked = serde_json::from_slice::<embed::Request>(&body).map_err(|error| error.to_string());
+    match asked.and_then(|asked| asked.answer().map_err(str::to_owned)) {
+        Ok((answer, tokens)) => {
+            server.stats.asked("embeddings", tokens);
+            server.stats.answered(0);
+            Json(answer).into_response()
+        }
+        Err(detail) => {
+            server.stats.failed();
+            failure(StatusCode::BAD_REQUEST, "invalid_request_error", &detail)
+        }
+    }
 }
 
 /// The answer's tokens at their times. Times are reckoned from the start, so that delays do not add up.

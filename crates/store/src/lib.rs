@@ -12,6 +12,7 @@ mod columns;
 mod error;
 mod events;
 mod history;
+mod knowledge;
 mod leased;
 mod listing;
 mod metered;

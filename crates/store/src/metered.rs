@@ -7,16 +7,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use flowfleet_core::chat::{Recall, Remember, Said};
 use flowfleet_core::history::Stray;
+use flowfleet_core::knowledge::{Found, Ingest, Ingested, Knowledge, NewKnowledge, Search, SearchBy};
 use flowfleet_core::port::{
     Actor, AuditEntry, Backlog, CancelOutcome, ChatStore, Claim, Fenced, FlowRecord, FlowStore, Histories,
-    HistoryStore, KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow,
-    Renewal, Result, RunFilter, RunStore, Submission, Upkeep, UsedKey,
+    HistoryStore, KeyRecord, KeyStore, KnowledgeStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow,
+    Page, PutFlow, Renewal, Result, RunFilter, RunStore, Submission, Upkeep, UsedKey,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{
-    Capabilities, FlowId, FlowName, FlowVersion, KeyId, Lease, Pool, RunEvent, RunId, Tenant, WorkerId,
+    Capabilities, FlowId, FlowName, FlowVersion, KeyId, KnowledgeName, Lease, Pool, RunEvent, RunId, Tenant,
+    WorkerId,
 };
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::metrics::{CLAIM_BATCH_SIZE, OPERATION_SECONDS};
 
@@ -206,6 +209,51 @@ impl<S: FlowStore> FlowStore for Metered<S> {
 
     async fn delete_flow(&self, tenant: &Tenant, name: &FlowName) -> Result<bool> {
         timed("delete_flow", self.0.delete_flow(tenant, name)).await
+    }
+}
+
+#[async_trait]
+impl<S: KnowledgeStore> KnowledgeStore for Metered<S> {
+    async fn create_knowledge(&self, tenant: &Tenant, new: &NewKnowledge) -> Result<Option<Knowledge>> {
+        timed("create_knowledge", self.0.create_knowledge(tenant, new)).await
+    }
+
+    async fn knowledge(&self, tenant: &Tenant, name: &KnowledgeName) -> Result<Option<Knowledge>> {
+        timed("knowledge", self.0.knowledge(tenant, name)).await
+    }
+
+    async fn knowledge_list(
+        &self,
+        tenant: &Tenant,
+        after: Option<&KnowledgeName>,
+        limit: u32,
+    ) -> Result<Page<Knowledge>> {
+        timed("knowledge_list", self.0.knowledge_list(tenant, after, limit)).await
+    }
+
+    async fn delete_knowledge(&self, tenant: &Tenant, name: &KnowledgeName) -> Result<bool> {
+        timed("delete_knowledge", self.0.delete_knowledge(tenant, name)).await
+    }
+
+    async fn unknown_chunks(
+        &self,
+        tenant: &Tenant,
+        knowledge: Uuid,
+        chunks: &[(Uuid, String)],
+    ) -> Result<Vec<bool>> {
+        timed("unknown_chunks", self.0.unknown_chunks(tenant, knowledge, chunks)).await
+    }
+
+    async fn ingest(&self, ingest: &Ingest) -> Result<Ingested> {
+        timed("ingest", self.0.ingest(ingest)).await
+    }
+
+    async fn search(&self, tenant: &Tenant, search: &Search) -> Result<Vec<Found>> {
+        timed("search", self.0.search(tenant, search)).await
+    }
+
+    async fn searches_by(&self) -> Result<SearchBy> {
+        timed("searches_by", self.0.searches_by()).await
     }
 }
 

@@ -93,6 +93,14 @@ pub(crate) fn router(app: Shared) -> anyhow::Result<Router> {
         .routes(routes!(langflow::workflows::jobs::pending_workflows))
         .routes(routes!(langflow::workflows::jobs::workflow_events))
         .routes(routes!(langflow::workflows::jobs::resume_workflow))
+        .routes(routes!(
+            langflow::knowledge::list_knowledge_bases,
+            langflow::knowledge::create_knowledge_base
+        ))
+        .routes(routes!(
+            langflow::knowledge::get_knowledge_base,
+            langflow::knowledge::delete_knowledge_base
+        ))
         .routes(routes!(langflow::monitor::list_messages))
         .routes(routes!(langflow::monitor::list_sessions))
         .routes(routes!(langflow::monitor::forget_session))

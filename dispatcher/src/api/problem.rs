@@ -91,6 +91,7 @@ codes! {
     Unauthorized = "unauthorized", UNAUTHORIZED, "an API key is needed";
     Forbidden = "forbidden", FORBIDDEN, "not allowed";
     IdempotencyConflict = "idempotency_conflict", CONFLICT, "the idempotency key was used for another request";
+    NameTaken = "name_taken", CONFLICT, "the name is taken";
     WrongState = "wrong_state", CONFLICT, "the run is in the wrong state";
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "too large";
     RunFailed = "run_failed", INTERNAL_SERVER_ERROR, "the run failed";

@@ -56,6 +56,7 @@ pub(crate) async fn executed(claimed: &ClaimedRun) -> Value {
     }
     .called_as(serde_json::from_value(input.langflow).unwrap());
     let services = Services {
+        knowledge: None,
         memory: None,
         files: Arc::new(flowfleet_engine::NoFiles),
         http: Http::new().unwrap(),

@@ -8,6 +8,7 @@ mod batch;
 mod events;
 mod flows;
 mod harness;
+mod knowledge;
 mod langflow;
 mod langflow_flows;
 mod monitor;

@@ -10,16 +10,18 @@ use flowfleet_core::chat::{Recall, Remember, Said};
 use flowfleet_core::error::{Kind, PortError};
 use flowfleet_core::event::RunEvent;
 use flowfleet_core::history::Stray;
+use flowfleet_core::knowledge::{Found, Ingest, Ingested, Knowledge, NewKnowledge, Search, SearchBy};
 use flowfleet_core::port::{
     Actor, AuditEntry, Backlog, CancelOutcome, ChatStore, Claim, Fenced, FlowRecord, FlowStore, Histories,
-    HistoryStore, KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow,
-    Renewal, Result, RunFilter, RunStore, Store, Submission, Upkeep, UsedKey,
+    HistoryStore, KeyRecord, KeyStore, KnowledgeStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow,
+    Page, PutFlow, Renewal, Result, RunFilter, RunStore, Store, Submission, Upkeep, UsedKey,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{
-    Capabilities, FlowId, FlowName, FlowVersion, KeyId, Lease, Pool, RunId, Tenant, WorkerId,
+    Capabilities, FlowId, FlowName, FlowVersion, KeyId, KnowledgeName, Lease, Pool, RunId, Tenant, WorkerId,
 };
 use jiff::Timestamp;
+use uuid::Uuid;
 
 /// Delegates to a real store. Only what workers call fails.
 #[derive(Debug)]
@@ -305,6 +307,55 @@ impl ChatStore for Faulty {
 
     async fn forget(&self, tenant: &Tenant, session_id: &str) -> Result<u64> {
         self.inner.forget(tenant, session_id).await
+    }
+}
+
+#[async_trait]
+impl KnowledgeStore for Faulty {
+    async fn create_knowledge(&self, tenant: &Tenant, new: &NewKnowledge) -> Result<Option<Knowledge>> {
+        self.inner.create_knowledge(tenant, new).await
+    }
+
+    async fn knowledge(&self, tenant: &Tenant, name: &KnowledgeName) -> Result<Option<Knowledge>> {
+        self.there("knowledge")?;
+        self.inner.knowledge(tenant, name).await
+    }
+
+    async fn knowledge_list(
+        &self,
+        tenant: &Tenant,
+        after: Option<&KnowledgeName>,
+        limit: u32,
+    ) -> Result<Page<Knowledge>> {
+        self.inner.knowledge_list(tenant, after, limit).await
+    }
+
+    async fn delete_knowledge(&self, tenant: &Tenant, name: &KnowledgeName) -> Result<bool> {
+        self.inner.delete_knowledge(tenant, name).await
+    }
+
+    async fn unknown_chunks(
+        &self,
+        tenant: &Tenant,
+        knowledge: Uuid,
+        chunks: &[(Uuid, String)],
+    ) -> Result<Vec<bool>> {
+        self.there("unknown_chunks")?;
+        self.inner.unknown_chunks(tenant, knowledge, chunks).await
+    }
+
+    async fn ingest(&self, ingest: &Ingest) -> Result<Ingested> {
+        self.there("ingest")?;
+        self.heard("ingest", self.inner.ingest(ingest).await?)
+    }
+
+    async fn search(&self, tenant: &Tenant, search: &Search) -> Result<Vec<Found>> {
+        self.there("search")?;
+        self.inner.search(tenant, search).await
+    }
+
+    async fn searches_by(&self) -> Result<SearchBy> {
+        self.inner.searches_by().await
     }
 }
 

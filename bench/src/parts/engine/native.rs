@@ -70,6 +70,7 @@ fn on_this_thread(
 fn services(base_url: Option<String>) -> anyhow::Result<Services> {
     Ok(Services {
         memory: None,
+        knowledge: None,
         http: Http::new()?,
         environment: Arc::new(move |name: &str| match name {
             "OPENAI_BASE_URL" => base_url.clone(),

@@ -7,6 +7,7 @@ mod blob;
 mod bus;
 mod chat;
 mod history;
+mod knowledge;
 mod queue;
 mod store;
 
@@ -14,6 +15,7 @@ pub use blob::{BlobInfo, BlobStore};
 pub use bus::{Bus, Live, LiveStream, WorkerPresence, WorkerState};
 pub use chat::ChatStore;
 pub use history::{Histories, HistoryStore};
+pub use knowledge::KnowledgeStore;
 pub use queue::{Consumer, Delivery, Depth, Envelope, Queue, Receipt};
 pub use store::{
     Actor, AuditEntry, Backlog, CancelOutcome, Claim, Fenced, FlowRecord, FlowStore, KeyRecord, KeyStore,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use super::table::Frame;
 use crate::component::NodeError;
-use crate::template::{python_repr, to_text};
+use crate::template::{python_json, python_repr, to_text};
 
 /// Without white space, as orjson writes it.
 pub(super) fn compact(value: &Json) -> String {
@@ -18,6 +18,25 @@ pub(super) fn compact(value: &Json) -> String {
 /// Indented by two, as orjson writes it.
 pub(super) fn pretty(value: &Json) -> String {
     write(value, Spelled(PrettyFormatter::new(), orjson_number))
+}
+
+/// On one line, in ASCII and with sorted keys, as Python's own library writes it.
+pub(super) fn sorted(value: &Json) -> String {
+    fn sort(value: &Json) -> Json {
+        match value {
+            Json::Object(entries) => {
+                let mut entries: Vec<_> = entries.iter().collect();
+                entries.sort_by_key(|(name, _)| *name);
+                let entries = entries
+                    .into_iter()
+                    .map(|(name, value)| (name.clone(), sort(value)));
+                Json::Object(entries.collect())
+            }
+            Json::Array(items) => items.iter().map(sort).collect(),
+            value => value.clone(),
+        }
+    }
+    ascii(&python_json(&sort(value)), '~')
 }
 
 /// Indented by two and in ASCII, as Python's own library writes it.

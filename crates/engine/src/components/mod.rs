@@ -2,7 +2,7 @@
 //!
 //! Owns what a component makes of its inputs. Which nodes run, with which parameters, is the driver's business.
 //! A component computes only the outputs that are wanted and never touches the store, the bus or the clock; what it keeps
-//! of a conversation goes through a port.
+//! of a conversation or of knowledge goes through a port.
 
 mod agent;
 mod arxiv;
@@ -17,6 +17,7 @@ mod conversation;
 mod convert;
 mod current_date;
 mod dumps;
+pub(crate) mod knowledge;
 mod language_model;
 pub(crate) mod looping;
 pub(crate) mod memory_base;
@@ -98,6 +99,9 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::MemoryBase => memory_base::run(call),
         Kind::Loop => Err(looping::not_driven(call)),
         Kind::ArXiv => arxiv::run(call, ctx).await,
+        Kind::Knowledge | Kind::KnowledgeIngestion | Kind::KnowledgeBase => {
+            Box::pin(knowledge::run(call, ctx)).await
+        }
     }
 }
 
@@ -246,6 +250,7 @@ pub(crate) mod testing {
             files: crate::files::none(),
             outbound: Arc::default(),
             memory,
+            knowledge: None,
             voices: Arc::default(),
             place: Arc::default(),
             on_progress: Arc::new(move |progress| {

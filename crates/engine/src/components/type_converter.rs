@@ -122,7 +122,7 @@ fn parsed(text: &str) -> Option<Map<String, Json>> {
 }
 
 /// A row of it; several if it is nothing but a list of them.
-fn rows(data: Map<String, Json>) -> Vec<Map<String, Json>> {
+pub(super) fn rows(data: Map<String, Json>) -> Vec<Map<String, Json>> {
     let mut values = data.values();
     if let (Some(Json::Array(items)), None) = (values.next(), values.next()) {
         let rows: Option<Vec<_>> = items.iter().map(|item| item.as_object().cloned()).collect();

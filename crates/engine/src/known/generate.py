@@ -56,6 +56,9 @@ KINDS = {
     "MemoryBaseComponent": "MemoryBase",
     "LoopComponent": "Loop",
     "ArXivComponent": "ArXiv",
+    "KnowledgeComponent": "Knowledge",
+    "KnowledgeIngestionComponent": "KnowledgeIngestion",
+    "KnowledgeBaseComponent": "KnowledgeBase",
 }
 
 # Versions that are a kind of their own.

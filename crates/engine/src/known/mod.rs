@@ -53,6 +53,9 @@ fn kind_named(name: &str) -> Option<Kind> {
         "MemoryBase" => Kind::MemoryBase,
         "Loop" => Kind::Loop,
         "ArXiv" => Kind::ArXiv,
+        "Knowledge" => Kind::Knowledge,
+        "KnowledgeIngestion" => Kind::KnowledgeIngestion,
+        "KnowledgeBase" => Kind::KnowledgeBase,
         _ => return None,
     })
 }
@@ -70,7 +73,7 @@ pub(crate) fn kind_of(code: &str) -> Option<Kind> {
     KNOWN.get(hex(&Sha256::digest(code.as_bytes())).as_str()).copied()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
         .iter()
@@ -100,7 +103,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 29, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 32, "a kind without any code: {kinds:?}");
     }
 
     #[test]
@@ -180,6 +183,9 @@ mod tests {
             ("models_and_agents/memory.py", Kind::MessageHistory),
             ("files_and_knowledge/memory_retrieval.py", Kind::MemoryBase),
             ("flow_controls/loop.py", Kind::Loop),
+            ("files_and_knowledge/knowledge.py", Kind::Knowledge),
+            ("files_and_knowledge/ingestion.py", Kind::KnowledgeIngestion),
+            ("files_and_knowledge/retrieval.py", Kind::KnowledgeBase),
         ];
         for (file, kind) in cases {
             assert_eq!(kind_of(&read(&components.join(file))), Some(kind), "{file}");

@@ -79,6 +79,18 @@ impl Endpoint {
         })
     }
 
+    /// Where the same server embeds texts.
+    pub(crate) fn for_embeddings(mut self) -> Self {
+        let base = self
+            .url
+            .path()
+            .trim_end_matches(self.provider.path())
+            .trim_end_matches('/');
+        let path = format!("{base}/embeddings");
+        self.url.set_path(&path);
+        self
+    }
+
     /// The host and port, for messages.
     pub(crate) fn host(&self) -> String {
         host(&self.url)

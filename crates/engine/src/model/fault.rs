@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::openai::Dialect;
 use super::settings::HOSTS;
-use super::{Chat, Protocol, retry, stream};
+use super::{Chat, Endpoint, Protocol, retry, stream};
 use crate::component::NodeError;
 use crate::outbound::Refused;
 
@@ -111,7 +111,12 @@ impl Fault {
     }
 
     pub(super) fn into_error(self, chat: &Chat, retries: u32) -> NodeError {
-        let host = chat.endpoint.host();
+        self.told(&chat.endpoint, &chat.model, retries)
+    }
+
+    /// What the user is told of it.
+    pub(super) fn told(self, endpoint: &Endpoint, model: &str, retries: u32) -> NodeError {
+        let host = endpoint.host();
         let Self {
             code,
             detail,
@@ -123,7 +128,7 @@ impl Fault {
             0 => String::new(),
             n => format!(" (after {} tries)", n + 1),
         };
-        let provider = chat.endpoint.provider;
+        let provider = endpoint.provider;
         let message = match code {
             "model_unauthorized" => match provider.key_variable() {
                 Some(variable) => format!(
@@ -158,13 +163,12 @@ impl Fault {
                 format!("cannot reach the model server {host}{tries}: {detail}. Check {check}the network")
             }
             "model_bad_request" => format!(
-                "the model server {host} refused the request for model {:?}: {detail}. Check the model's name and the \
-                 node's settings",
-                chat.model
+                "the model server {host} refused the request for model {model:?}: {detail}. Check the model's name and \
+                 the node's settings"
             ),
             _ => format!("the model server {host} failed{tries}: {detail}. If it stays so, ask its operator"),
         };
-        let message = match &chat.endpoint.key {
+        let message = match &endpoint.key {
             Some(key) if key.reveal().len() > 3 => message.replace(key.reveal(), "***"),
             _ => message,
         };

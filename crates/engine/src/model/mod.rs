@@ -1,9 +1,11 @@
-//! The client of model servers: chats, streamed, in the protocols of OpenAI, Anthropic and Ollama.
+//! The client of model servers: chats, streamed, in the protocols of OpenAI, Anthropic and Ollama, and
+//! embeddings.
 //!
 //! Owns the wire, timeouts, retries within one call, which addresses a flow may connect to, and what an error tells
 //! the user. It neither logs nor returns keys. Which model is asked and with which messages is the components' business.
 
 mod anthropic;
+pub(crate) mod embed;
 mod endpoint;
 mod fault;
 #[cfg(any(test, fuzzing))]

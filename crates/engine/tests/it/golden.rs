@@ -258,9 +258,11 @@ fn all_starter_flows_compile() {
         "Content Aggregator",
         "Custom Component Generator",
         "Deep Research Agent",
+        "Document Q&A",
         "Financial Report Parser",
         "Image Sentiment Analysis",
         "Instagram Copywriter",
+        "Knowledge Retrieval",
         "Market Research",
         "Memory Chatbot",
         "Multi Agent Flow",
@@ -274,6 +276,7 @@ fn all_starter_flows_compile() {
         "Text Sentiment Analysis",
         "Travel Planning Agents",
         "Twitter Thread Generator",
+        "Vector Store RAG",
     ];
     assert_eq!(native, expected);
 }

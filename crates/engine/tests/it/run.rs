@@ -89,6 +89,7 @@ impl Runner {
         let environment = self.environment.clone();
         let services = Services {
             memory: self.memory.clone(),
+            knowledge: None,
             http: self.http.clone(),
             environment: Arc::new(move |name: &str| environment.get(name).cloned()),
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),

@@ -6,6 +6,7 @@ mod finish;
 mod flows;
 mod history;
 mod keys;
+mod knowledge;
 mod leader;
 mod leases;
 mod progress;
@@ -30,6 +31,11 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
             2,
             "messages",
             include_str!("../../migrations/postgres/0002_messages.sql"),
+        ),
+        (
+            3,
+            "knowledge",
+            include_str!("../../migrations/postgres/0003_knowledge.sql"),
         ),
     ])
 });

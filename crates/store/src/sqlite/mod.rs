@@ -9,6 +9,7 @@ mod flows;
 mod full_tests;
 mod history;
 mod keys;
+mod knowledge;
 mod leader;
 mod leases;
 #[cfg(test)]
@@ -35,6 +36,11 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
             2,
             "messages",
             include_str!("../../migrations/sqlite/0002_messages.sql"),
+        ),
+        (
+            3,
+            "knowledge",
+            include_str!("../../migrations/sqlite/0003_knowledge.sql"),
         ),
     ])
 });

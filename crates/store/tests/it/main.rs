@@ -11,11 +11,13 @@ mod flows;
 mod history;
 mod interruptions;
 mod keys;
+mod knowledge;
 mod leases;
 mod listing;
 mod model;
 mod opening;
 mod pools;
+mod searches;
 mod submission;
 mod upkeep;
 
@@ -74,6 +76,11 @@ contract! {
         what_was_said_comes_back_newest_first, recalling_asks_for_what_it_wants, said_again_is_not_said_once_more,
         a_stale_epoch_says_nothing, a_tenant_hears_only_its_own, a_flow_does_not_rewrite_anothers_words,
         long_conversations_lose_their_beginning, sessions_are_listed_and_forgotten;
+    knowledge:
+        a_base_is_made_once, bases_are_paged_and_deleted, duplicates_are_left_out, brought_again_is_not_brought_once_more,
+        a_stale_epoch_brings_nothing, another_tenants_base_is_none, vectors_of_another_length_are_refused,
+        what_is_too_large_is_refused, writers_of_one_base_add_up;
+    searches: the_nearest_are_found, distances_are_those_of_the_domain, tags_narrow_a_search;
     pools:
         a_run_is_claimed_by_who_can_execute_it, its_messages_go_to_its_pool, pools_of_one_queue_are_apart;
     concurrency:
@@ -90,4 +97,9 @@ async fn a_leader_whose_connection_dies_leads_no_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_stopped_process_held_goes_on() {
     bed::run(bed::Dialect::Postgres, cut_off::its_runs_are_given_to_others).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_goes_on_without_the_extension() {
+    bed::run(bed::Dialect::Postgres, searches::without_the_extension).await;
 }

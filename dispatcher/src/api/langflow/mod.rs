@@ -11,6 +11,7 @@ mod document;
 pub(crate) mod files;
 pub(crate) mod flows;
 pub(crate) mod form;
+pub(crate) mod knowledge;
 pub(crate) mod monitor;
 pub(crate) mod projects;
 pub(crate) mod run;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flowfleet_core::Pool;
+use flowfleet_core::knowledge::SearchBy;
 use serde_json::Value;
 
 use super::Status;
@@ -50,8 +51,16 @@ pub(super) async fn store(url: &str) -> Found {
         .map_err(|error| broken(error, "flowfleet migrate"))?;
     let sum = |count: fn(&flowfleet_core::port::Backlog) -> u64| backlog.iter().map(count).sum::<u64>();
     let (queued, running) = (sum(|b| b.queued), sum(|b| b.running));
+    let searches = store.searches_by().await;
+    let searches = match searches.map_err(|error| broken(error, "flowfleet migrate"))? {
+        SearchBy::Extension => "knowledge is searched by pgvector",
+        SearchBy::Scan if migrate::sqlite_path(url).is_some() => "knowledge is searched by reading it",
+        SearchBy::Scan => {
+            "knowledge is searched by reading it: install pgvector and `CREATE EXTENSION vector` for large bases"
+        }
+    };
     Ok(format!(
-        "answers, schema is up to date, {} queued, {} running",
+        "answers, schema is up to date, {} queued, {} running, {searches}",
         text::count(queued),
         text::count(running)
     ))

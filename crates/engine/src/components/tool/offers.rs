@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::super::{calculator, current_date, memory_base, message_history, url, web_search};
+use super::super::{calculator, current_date, knowledge, memory_base, message_history, url, web_search};
 use crate::component::Kind;
 
 /// What the model fills in.
@@ -136,7 +136,52 @@ pub(super) fn offers(kind: Kind) -> &'static [Offer] {
         arguments: &[],
         output: "message",
     }];
+    const MODES: [&str; 2] = [knowledge::BRING, knowledge::FIND];
+    const QUESTION: Argument = Argument {
+        name: "search_query",
+        description: "Optional search query to filter knowledge base data.",
+        takes: Takes::Text,
+        default: Some(""),
+    };
+    const fn mode(default: &'static str) -> Argument {
+        Argument {
+            name: "mode",
+            description: "Switch between writing new data into the knowledge base and querying it.",
+            takes: Takes::OneOf(&MODES),
+            default: Some(default),
+        }
+    }
+    const FOUND: &str = "Returns the data from the selected knowledge base.";
+    static KNOWLEDGE: [Offer; 2] = [
+        Offer {
+            name: "build_kb_info",
+            description: "Ingest into or retrieve from a Langflow knowledge base.",
+            arguments: &[mode(knowledge::BRING), QUESTION],
+            output: knowledge::KEPT,
+        },
+        Offer {
+            name: "retrieve_data",
+            description: FOUND,
+            arguments: &[mode(knowledge::BRING), QUESTION],
+            output: knowledge::FOUND,
+        },
+    ];
+    static KNOWLEDGE_INGESTION: [Offer; 1] = [Offer {
+        name: "build_kb_info",
+        description: "Create or update knowledge in Langflow.",
+        arguments: &[mode(knowledge::BRING), QUESTION],
+        output: knowledge::KEPT,
+    }];
+    static KNOWLEDGE_BASE: [Offer; 1] = [Offer {
+        name: "retrieve_data",
+        description: FOUND,
+        arguments: &[mode(knowledge::FIND), QUESTION],
+        output: knowledge::FOUND,
+    }];
     match kind {
+        Kind::Knowledge => &KNOWLEDGE,
+        Kind::KnowledgeIngestion => &KNOWLEDGE_INGESTION,
+        Kind::KnowledgeBase => &KNOWLEDGE_BASE,
         Kind::File => &FILE,
         Kind::Calculator => &CALCULATOR,
         Kind::CurrentDate => &CURRENT_DATE,
