@@ -11,9 +11,9 @@ use flowfleet_core::error::{Kind, PortError};
 use flowfleet_core::event::RunEvent;
 use flowfleet_core::history::Stray;
 use flowfleet_core::port::{
-    Actor, AuditEntry, Backlog, CancelOutcome, ChatStore, Claim, Fenced, FlowRecord, FlowStore, Histories,
-    HistoryStore, KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page, PutFlow,
-    Renewal, Result, RunFilter, RunStore, Store, Submission, Upkeep, UsedKey,
+    Actor, AuditEntry, Backlog, CancelOutcome, ChatStore, Claim, Fenced, FleetStore, FlowRecord, FlowStore,
+    Histories, HistoryStore, KeyRecord, KeyStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow, Page,
+    PutFlow, Renewal, Result, RunFilter, RunStore, Store, Submission, Upkeep, UsedKey, Wish,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{
@@ -305,6 +305,19 @@ impl ChatStore for Faulty {
 
     async fn forget(&self, tenant: &Tenant, session_id: &str) -> Result<u64> {
         self.inner.forget(tenant, session_id).await
+    }
+}
+
+#[async_trait]
+impl FleetStore for Faulty {
+    async fn wish(&self, worker: WorkerId, wish: Wish) -> Result<()> {
+        self.there("wish")?;
+        self.inner.wish(worker, wish).await
+    }
+
+    async fn wished(&self, worker: WorkerId) -> Result<Option<Wish>> {
+        self.there("wished")?;
+        self.inner.wished(worker).await
     }
 }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::queue::Envelope;
-use super::{ChatStore, HistoryStore, Result};
+use super::{ChatStore, FleetStore, HistoryStore, Result};
 use crate::event::RunEvent;
 use crate::flow::FlowVersion;
 use crate::id::{FlowId, KeyId, RunId, WorkerId};
@@ -424,6 +424,12 @@ pub trait KeyStore: Send + Sync + std::fmt::Debug {
 }
 
 /// Everything a store offers.
-pub trait Store: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore + ChatStore {}
+pub trait Store:
+    RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore + ChatStore + FleetStore
+{
+}
 
-impl<T: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore + ChatStore> Store for T {}
+impl<T> Store for T where
+    T: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore + ChatStore + FleetStore
+{
+}

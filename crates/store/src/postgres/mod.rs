@@ -3,6 +3,7 @@
 
 mod chat;
 mod finish;
+mod fleet;
 mod flows;
 mod history;
 mod keys;
@@ -30,6 +31,11 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
             2,
             "messages",
             include_str!("../../migrations/postgres/0002_messages.sql"),
+        ),
+        (
+            3,
+            "worker_wishes",
+            include_str!("../../migrations/postgres/0003_worker_wishes.sql"),
         ),
     ])
 });

@@ -4,6 +4,7 @@
 //! large the batch is.
 
 mod chat;
+mod fleet;
 mod flows;
 #[cfg(test)]
 mod full_tests;
@@ -35,6 +36,11 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
             2,
             "messages",
             include_str!("../../migrations/sqlite/0002_messages.sql"),
+        ),
+        (
+            3,
+            "worker_wishes",
+            include_str!("../../migrations/sqlite/0003_worker_wishes.sql"),
         ),
     ])
 });
