@@ -15,7 +15,7 @@ use flowfleet_core::run::EndedBecause;
 use flowfleet_mock_model as mock;
 use flowfleet_worker::Lifecycle;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::flows::{answer, chain};
 use crate::rig::{DEADLINE, Rig, until};
@@ -33,7 +33,7 @@ struct Inner {
     tokens: u32,
     /// Of the newest token.
     uses: u32,
-    puts: Vec<(Timestamp, String)>,
+    puts: Vec<(Timestamp, Value)>,
 }
 
 impl Stub {
@@ -53,7 +53,7 @@ impl Stub {
             .insert(path.to_owned(), page.to_string());
     }
 
-    fn puts(&self) -> Vec<(Timestamp, String)> {
+    fn puts(&self) -> Vec<(Timestamp, Value)> {
         self.0.lock().unwrap().puts.clone()
     }
 }
@@ -75,7 +75,8 @@ async fn answered(
         return format!("token-{}", inner.tokens).into_response();
     }
     if method == Method::PUT {
-        inner.puts.push((Timestamp::now(), body));
+        let wish = serde_json::from_str(&body).unwrap();
+        inner.puts.push((Timestamp::now(), wish));
         return "{}".into_response();
     }
     if inner.busy > 0 {
@@ -225,12 +226,12 @@ async fn a_task_is_protected_before_it_claims_and_ends_when_idle() {
     let id = rig.submit_one(rig.run(&flow, "x")).await;
     rig.state(id, RunState::Succeeded).await;
     let (protected, wish) = stub.puts()[0].clone();
-    assert_eq!(wish, r#"{"ExpiresInMinutes":60,"ProtectionEnabled":true}"#);
+    assert_eq!(wish, json!({ "ProtectionEnabled": true, "ExpiresInMinutes": 60 }));
     assert!(protected <= rig.event(id, EventKind::RunStarted, 1).await.at);
 
     worker.ended(DEADLINE).await;
     let puts: Vec<_> = stub.puts().into_iter().map(|(_, wish)| wish).collect();
     assert_eq!(puts.len(), 2, "{puts:?}");
-    assert_eq!(puts[1], r#"{"ProtectionEnabled":false}"#);
+    assert_eq!(puts[1], json!({ "ProtectionEnabled": false }));
     assert!(rig.bus.workers().await.unwrap().is_empty());
 }
