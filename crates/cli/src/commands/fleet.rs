@@ -102,18 +102,18 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
                 .handoff_s
                 .map_or_else(|| json!({}), |s| json!({ "handoff_s": s }));
             let call = client.call(Method::POST, &["v1", "fleet", "workers", &args.worker, "drain"]);
-            told(args.json, call.json(&body).send().await?, context)
+            told(args.json, &call.json(&body).send().await?, context)
         }
         Action::Undrain(args) => {
             let call = client.call(Method::POST, &["v1", "fleet", "workers", &args.worker, "undrain"]);
-            told(args.json, call.send().await?, context)
+            told(args.json, &call.send().await?, context)
         }
     }
 }
 
-fn told(as_json: bool, answer: Value, context: &Context) -> Result {
+fn told(as_json: bool, answer: &Value, context: &Context) -> Result {
     if as_json {
-        context.term.json(&answer)?;
+        context.term.json(answer)?;
         return Ok(());
     }
     let (worker, wished) = (text::of(&answer["id"]), text::of(&answer["wished"]));
