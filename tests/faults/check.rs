@@ -174,7 +174,12 @@ fn attempts(history: &History<'_>, found: &mut Found) {
         .map(|a| a["ended_because"].as_str().unwrap_or("nothing"))
         .collect();
     let count = |kind: &str| history.events.iter().filter(|event| event.kind == kind).count();
-    let interrupted = |why: &&&str| matches!(**why, "interrupted" | "worker_lost" | "spot_notice");
+    let interrupted = |why: &&&str| {
+        matches!(
+            **why,
+            "interrupted" | "worker_lost" | "spot_notice" | "handed_off"
+        )
+    };
     let mut wrong =
         |what: String| found.push((Rule::Attempts, format!("{what}; attempts ended as {because:?}")));
     if count("run.started") != attempts.len() {

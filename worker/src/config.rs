@@ -12,6 +12,8 @@ use flowfleet_runtime::telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::place::{self, Lifecycle};
+
 /// Every setting. Each key is also `FLOWFLEET_<KEY>` in the environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -37,10 +39,16 @@ pub struct Config {
     /// Which lines are logged, such as `info` or `info,flowfleet_worker=debug`.
     pub log: String,
     pub log_format: LogFormat,
-    /// What kind of capacity this is: `local`, `spot`, `on_demand` or `fargate`.
-    pub lifecycle: String,
+    /// What kind of capacity this is.
+    pub lifecycle: Lifecycle,
+    /// Seconds without a run after which the worker ends; 0: it stays.
+    pub idle_exit_s: f64,
+    /// Seconds that its queues may have work of which it is given nothing, before its consumer is replaced.
+    pub stall_s: f64,
     /// How this machine is called; by default its host name.
     pub name: Option<String>,
+    /// Where it runs.
+    pub place: place::Settings,
     /// Flows that need Python.
     pub python: flowfleet_python::Settings,
 }
@@ -62,8 +70,11 @@ impl Default for Config {
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 7701)),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
-            lifecycle: "local".to_owned(),
+            lifecycle: Lifecycle::Auto,
+            idle_exit_s: 0.0,
+            stall_s: 30.0,
             name: None,
+            place: place::Settings::default(),
             python: flowfleet_python::Settings::default(),
         }
     }
@@ -79,8 +90,8 @@ pub enum BadConfig {
         most: &'static str,
         found: String,
     },
-    #[error("lifecycle {0:?} is not known: use local, spot, on_demand or fargate")]
-    Lifecycle(String),
+    #[error("place.metadata_url must begin with http:// or https://, found {0:?}")]
+    MetadataUrl(String),
     #[error(transparent)]
     Python(#[from] flowfleet_python::BadSettings),
     #[error("queues must name at least one queue")]
@@ -143,11 +154,67 @@ impl Config {
             "86400",
             self.drain_s.to_string(),
         )?;
-        if !["local", "spot", "on_demand", "fargate"].contains(&self.lifecycle.as_str()) {
-            return Err(BadConfig::Lifecycle(self.lifecycle.clone()));
-        }
+        range(
+            "idle_exit_s",
+            (0.0..=604_800.0).contains(&self.idle_exit_s),
+            "0",
+            "604800",
+            self.idle_exit_s.to_string(),
+        )?;
+        range(
+            "stall_s",
+            (1.0..=86_400.0).contains(&self.stall_s),
+            "1",
+            "86400",
+            self.stall_s.to_string(),
+        )?;
+        self.check_place()?;
         self.python.check()?;
         self.queue_names().map(drop)
+    }
+
+    fn check_place(&self) -> Result<(), BadConfig> {
+        let place = &self.place;
+        for (key, fine, least, most, found) in [
+            (
+                "place.poll_s",
+                (0.1..=60.0).contains(&place.poll_s),
+                "0.1",
+                "60",
+                place.poll_s,
+            ),
+            (
+                "place.notice_s",
+                (0.0..=110.0).contains(&place.notice_s),
+                "0",
+                "110",
+                place.notice_s,
+            ),
+            (
+                "place.usd_per_hour",
+                place
+                    .usd_per_hour
+                    .is_none_or(|price| (0.0..=10_000.0).contains(&price)),
+                "0",
+                "10000",
+                place.usd_per_hour.unwrap_or_default(),
+            ),
+        ] {
+            if !fine {
+                let found = found.to_string();
+                return Err(BadConfig::Range {
+                    key,
+                    least,
+                    most,
+                    found,
+                });
+            }
+        }
+        let http = |url: &&String| !url.starts_with("http://") && !url.starts_with("https://");
+        match place.metadata_url.as_ref().filter(http) {
+            Some(url) => Err(BadConfig::MetadataUrl(url.clone())),
+            None => Ok(()),
+        }
     }
 
     /// What it can do by its settings; names that are wrong were refused before.
@@ -177,6 +244,14 @@ impl Config {
         Term {
             ttl: Duration::from_secs_f64(self.lease_s),
         }
+    }
+
+    pub(crate) fn idle_exit(&self) -> Option<Duration> {
+        (self.idle_exit_s > 0.0).then(|| Duration::from_secs_f64(self.idle_exit_s))
+    }
+
+    pub(crate) fn stall(&self) -> Duration {
+        Duration::from_secs_f64(self.stall_s)
     }
 
     pub(crate) fn drain(&self) -> Duration {
@@ -245,7 +320,7 @@ pub struct Args {
     /// How log lines look [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// local, spot, on_demand or fargate [default: local]
+    /// auto, local, spot, on_demand or fargate [default: auto]
     #[arg(long, value_name = "KIND")]
     lifecycle: Option<String>,
     /// Name of this machine [default: its host name]
@@ -345,9 +420,17 @@ mod tests {
             (with(|c| c.lease_s = f64::NAN), "lease_s must be"),
             (with(|c| c.drain_s = -1.0), "drain_s must be"),
             (with(|c| c.session_messages = 0), "session_messages must be"),
+            (with(|c| c.idle_exit_s = -1.0), "idle_exit_s must be"),
+            (with(|c| c.stall_s = 0.0), "stall_s must be"),
+            (with(|c| c.place.poll_s = 0.0), "place.poll_s must be"),
+            (with(|c| c.place.notice_s = 120.0), "place.notice_s must be"),
             (
-                with(|c| c.lifecycle = "cheap".into()),
-                "lifecycle \"cheap\" is not known",
+                with(|c| c.place.usd_per_hour = Some(f64::NAN)),
+                "place.usd_per_hour must be",
+            ),
+            (
+                with(|c| c.place.metadata_url = Some("here".into())),
+                "place.metadata_url must",
             ),
             (with(|c| c.queues.clear()), "at least one queue"),
             (with(|c| c.queues = vec!["a b".into()]), "queues:"),
@@ -371,14 +454,17 @@ mod tests {
         assert_eq!(config, Config::default());
         let text = std::fs::read_to_string(&path).unwrap();
         let keys = serde_json::to_value(Config::default()).unwrap();
-        let python = keys["python"].as_object().unwrap().keys();
-        assert!(text.contains("\n[python]\n"));
+        let table = |name: &str| {
+            assert!(text.contains(&format!("\n[{name}]\n")));
+            keys[name].as_object().unwrap().keys()
+        };
         for key in keys
             .as_object()
             .unwrap()
             .keys()
-            .chain(python)
-            .filter(|key| *key != "python")
+            .chain(table("python"))
+            .chain(table("place"))
+            .filter(|key| *key != "python" && *key != "place")
         {
             let shown = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{key} = "));
             assert!(text.lines().any(shown), "{key} is not explained");

@@ -1,10 +1,12 @@
 //! The end of a worker, in order: take nothing more, let short runs finish, hand back the rest, flush, say goodbye
-//! (invariant I10). A second request stops at once; what is not handed back then comes back when its lease runs out.
+//! (invariant I10). In the second half of its time runs come to rest at their next node boundary; those that have not by
+//! its end are stopped within a node. A second request stops at once; what is not handed back then comes back when its lease runs out.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use flowfleet_runtime::Shutdown;
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use crate::Inner;
@@ -19,6 +21,9 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// What is left of all this after the second request.
 const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// Of the time that a notice leaves, this is kept to hand back in.
+const BEFORE_THE_END: Duration = Duration::from_secs(20);
 
 /// Waits for the request to end and carries it out. `intake` is the running intake.
 pub(crate) async fn run(
@@ -58,7 +63,11 @@ async fn finish(inner: &Inner, shutdown: &Shutdown, runs: Option<&mut JoinSet<()
     inner.deps.readiness.set("consuming", Err("draining".to_owned()));
     let result = match runs {
         Some(runs) => {
-            tracing::info!(busy = runs.len(), drain_s = inner.config.drain_s, "draining");
+            tracing::info!(
+                busy = runs.len(),
+                drain_s = patience(inner).0.as_secs_f64(),
+                "draining"
+            );
             empty(inner, shutdown, runs).await
         }
         None => "forced",
@@ -77,14 +86,33 @@ async fn finish(inner: &Inner, shutdown: &Shutdown, runs: Option<&mut JoinSet<()
     Ok(())
 }
 
+/// How long runs may go on, and why they are given back then.
+fn patience(inner: &Inner) -> (Duration, Stop) {
+    let Some(goes) = inner.interruption() else {
+        return (inner.config.drain(), Stop::Interrupted);
+    };
+    let left = goes.and_then(|at| Duration::try_from(at.duration_since(Timestamp::now())).ok());
+    let longest = inner.config.place.notice();
+    let left = left.map_or(longest, |left| longest.min(left.saturating_sub(BEFORE_THE_END)));
+    (left, Stop::Noticed)
+}
+
 /// Gets rid of all runs; says how.
 async fn empty(inner: &Inner, shutdown: &Shutdown, runs: &mut JoinSet<()>) -> &'static str {
-    if ended(runs, inner.config.drain(), &shutdown.stop).await {
-        return "finished";
+    let (patience, why) = patience(inner);
+    let rested = inner.steering.rested_runs();
+    let mut done = ended(runs, patience / 2, &shutdown.stop).await;
+    if !done {
+        inner.steering.hold(why);
+        done = ended(runs, patience / 2, &shutdown.stop).await;
+    }
+    if done {
+        let all_finished = inner.steering.rested_runs() == rested;
+        return if all_finished { "finished" } else { "handed_back" };
     }
     let left = runs.len();
     tracing::info!(runs = left, "handing back what has not finished");
-    inner.held.stop_all(Stop::Interrupted);
+    inner.held.stop_all(why);
     let handed_back = tokio::select! {
         handed_back = all(runs) => handed_back,
         () = tokio::time::sleep(HAND_BACK) => false,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use flowfleet_core::clock::seconds_between;
 use flowfleet_core::run::{ClaimedRun, RunInput, Usage};
 use flowfleet_core::{Payload, PortError, TraceContext};
-use flowfleet_engine::{NodeOutput, Outcome, Plan, Request, Services};
+use flowfleet_engine::{Control, NodeOutput, Outcome, Plan, Request, RunError, Services};
 use flowfleet_python::Work;
 use flowfleet_runtime::backoff::Backoff;
 use flowfleet_runtime::{payload, trace};
@@ -56,7 +56,11 @@ pub(crate) async fn run(
     let input = std::mem::replace(&mut run.input, Payload::null());
     attempt(&inner, &run, input, &held).instrument(span).await;
     drop(held);
+    inner.vigil.active();
     inner.show_slots();
+    if inner.busy() == 0 && inner.steering.is_draining() {
+        inner.changed.notify_one();
+    }
     drop(slot);
 }
 
@@ -163,6 +167,7 @@ async fn act(
     };
     match ended {
         Ok(outcome) => sealed(inner, run, outcome).await,
+        Err(RunError::Held) => Verdict::Stopped(inner.steering.rested()),
         Err(error) => outcome::failed(&error),
     }
 }
@@ -238,13 +243,17 @@ async fn drive(
     resume: BTreeMap<String, NodeOutput>,
     reports: &mut Reports,
     reporter: Reporter,
-) -> Result<Outcome, flowfleet_engine::RunError> {
+) -> Result<Outcome, RunError> {
     let cancel = CancellationToken::new();
     let _cancelled = cancel.clone().drop_guard();
     let run_id = run.lease.run.to_string();
     let plan = &plan.plan;
     let services = services(inner, run, plan, request);
-    let flow = flowfleet_engine::execute(plan, request, resume, &run_id, &services, reporter, cancel);
+    let control = Control {
+        cancel,
+        hold: inner.steering.held(),
+    };
+    let flow = flowfleet_engine::execute(plan, request, resume, &run_id, &services, reporter, control);
     noted(inner, reports, flow).await
 }
 
@@ -263,7 +272,7 @@ impl InPython<'_> {
         request: &Request,
         reports: &mut Reports,
         reporter: Reporter,
-    ) -> Result<Outcome, flowfleet_engine::RunError> {
+    ) -> Result<Outcome, RunError> {
         let services = services(inner, run, &plan.plan, request);
         let work = Work {
             plan: &plan.plan,

@@ -16,6 +16,10 @@ pub(crate) enum Stop {
     Cancelled,
     /// This worker ends.
     Interrupted,
+    /// This worker's machine was said to go.
+    Noticed,
+    /// This worker was told to drain, and others can go on.
+    HandedOff,
 }
 
 /// The newest lease held of each run.

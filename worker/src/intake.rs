@@ -11,7 +11,6 @@ use flowfleet_runtime::backoff::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
-use crate::metrics::WORKER_BOOT_SECONDS;
 use crate::{Inner, execute};
 
 /// Runs in one claim.
@@ -42,6 +41,10 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
         .set("consuming", Err("not consuming yet".to_owned()));
     let mut abilities = inner.abilities.watch();
     while !inner.draining.is_cancelled() {
+        if inner.steering.is_draining() {
+            rest(&inner, &mut runs).await;
+            continue;
+        }
         let pools = abilities.borrow_and_update().pools(&inner.queues);
         if pools.is_empty() {
             let nothing = "this worker can do nothing that a run needs: see its setting capabilities";
@@ -60,9 +63,7 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
                 show_connected(&inner, &*consumer);
                 inner.changed.notify_one();
                 if !std::mem::replace(&mut booted, true) {
-                    let lifecycle = inner.config.lifecycle.clone();
-                    metrics::histogram!(WORKER_BOOT_SECONDS, "lifecycle" => lifecycle)
-                        .record(inner.made.elapsed());
+                    inner.accepting();
                 }
                 let began = Instant::now();
                 let ended = take(&inner, &mut *consumer, window, &mut abilities, &mut runs).await;
@@ -73,7 +74,15 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
                     backoff.reset();
                 }
                 match ended {
-                    Ok(Ended::Draining) => break,
+                    // Which of the two, the next round sees.
+                    Ok(Ended::Draining) => continue,
+                    Ok(Ended::Stalled) => {
+                        inner
+                            .deps
+                            .readiness
+                            .set("consuming", Err("replacing its consumer".to_owned()));
+                        continue;
+                    }
                     Ok(Ended::Resize(wanted)) => {
                         window = wanted;
                         continue;
@@ -93,9 +102,39 @@ pub(crate) async fn run(inner: Arc<Inner>) -> JoinSet<()> {
     runs
 }
 
+/// Told to drain: waits until it is told to accept again, or ends.
+async fn rest(inner: &Inner, runs: &mut JoinSet<()>) {
+    let told = "told to drain; `flowfleet fleet undrain` lets it accept runs again";
+    inner.deps.readiness.set("consuming", Err(told.to_owned()));
+    loop {
+        tokio::select! {
+            () = inner.draining.cancelled() => return,
+            () = inner.steering.told_to_accept() => return,
+            Some(ended) = runs.join_next() => said(ended),
+        }
+    }
+}
+
+/// Ends when no more runs are to be taken.
+async fn closed(inner: &Inner) {
+    tokio::select! {
+        () = inner.draining.cancelled() => {}
+        () = inner.steering.told_to_drain() => {}
+    }
+}
+
+fn said(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "an execution broke off; its lease will run out");
+    }
+}
+
 fn show_connected(inner: &Inner, consumer: &dyn Consumer) {
-    let reconnecting = || "reconnecting to the queue".to_owned();
-    let connected = consumer.connected().then_some(()).ok_or_else(reconnecting);
+    let connected = match inner.vigil.complaint() {
+        _ if !consumer.connected() => Err("reconnecting to the queue".to_owned()),
+        Some(complaint) => Err(complaint.to_owned()),
+        None => Ok(()),
+    };
     inner.deps.readiness.set("consuming", connected);
 }
 
@@ -132,7 +171,10 @@ impl Window {
 
 /// Why consuming ended.
 enum Ended {
+    /// The worker drains, to its end or as it was told to.
     Draining,
+    /// The consumer is given nothing although there is work.
+    Stalled,
     Resize(Window),
     /// It can do something else than before.
     Changed,
@@ -149,9 +191,7 @@ async fn take(
     let mut backoff = Backoff::default();
     loop {
         while let Some(ended) = runs.try_join_next() {
-            if let Err(error) = ended {
-                tracing::error!(%error, "an execution broke off; its lease will run out");
-            }
+            said(ended);
         }
         let Some((slots, exhausted)) = free_slots(inner, consumer).await? else {
             return Ok(Ended::Draining);
@@ -162,13 +202,20 @@ async fn take(
         }
         let received = tokio::select! {
             biased;
-            () = inner.draining.cancelled() => return Ok(Ended::Draining),
+            () = closed(inner) => return Ok(Ended::Draining),
+            () = inner.vigil.replace.notified() => return Ok(Ended::Stalled),
             _ = abilities.changed() => return Ok(Ended::Changed),
             received = tokio::time::timeout(CHECK, consumer.receive(slots.num_permits())) => received,
         };
+        if received.as_ref().is_ok_and(Result::is_ok) {
+            inner.vigil.fed();
+        }
         show_connected(inner, consumer);
         let Ok(received) = received else { continue };
         let deliveries = received?;
+        if let Some(protection) = &inner.protection {
+            protection.keep().await;
+        }
         let receipts: Vec<Receipt> = deliveries.iter().map(|delivery| delivery.receipt).collect();
         match claim(inner, &deliveries).await {
             Ok((claims, confirmed)) => {
@@ -200,18 +247,18 @@ async fn free_slots(
     let slots = &inner.slots;
     let mut taken = tokio::select! {
         biased;
-        () = inner.draining.cancelled() => return Ok(None),
+        () = closed(inner) => return Ok(None),
         permit = Arc::clone(slots).acquire_owned() => permit.ok(),
         () = tokio::time::sleep(GRACE) => None,
     };
     let exhausted = taken.is_none();
     if exhausted {
         consumer.pause().await?;
-        taken = inner
-            .draining
-            .run_until_cancelled(Arc::clone(slots).acquire_owned())
-            .await
-            .and_then(Result::ok);
+        taken = tokio::select! {
+            biased;
+            () = closed(inner) => None,
+            permit = Arc::clone(slots).acquire_owned() => permit.ok(),
+        };
     }
     let Some(mut taken) = taken else { return Ok(None) };
     let more = slots.available_permits().min(BATCH - 1);
@@ -280,6 +327,7 @@ fn start(
     for (delivery, claim) in deliveries.into_iter().zip(claims) {
         let Claim::Claimed(claimed) = claim else { continue };
         let held = inner.held.hold(claimed.lease, confirmed);
+        inner.claimed();
         let slot = slots.split(1);
         debug_assert!(slot.is_some(), "no more is received than there are slots");
         runs.spawn(execute::run(

@@ -7,6 +7,8 @@
 //! - [`journal`] is the only writer: progress and ends of all runs, group commit;
 //! - [`heartbeat`] renews all leases in one statement, and learns of cancels and lost leases;
 //! - [`held`] is what they share: which leases are held and whether their executions shall stop;
+//! - [`steering`] is what the worker was told to do while it stays: to drain, or to accept again;
+//! - [`place`] is where it runs and what its provider says of it, [`vigil`] looks after it;
 //! - [`drain`] ends it all in order.
 //!
 //! Left to others: what is due, expired leases, messages the broker lost (the dispatcher's leader), and flows
@@ -26,16 +28,18 @@ mod live;
 mod memory;
 pub mod metrics;
 mod outcome;
+mod place;
 mod plans;
 mod presence;
 mod progress;
+mod steering;
 mod telling;
+mod vigil;
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
-use flowfleet_core::port::{BlobStore, Bus, Queue, Store};
+use flowfleet_core::port::{BlobStore, Bus, Place, Queue, Store};
 use flowfleet_core::{QueueName, WorkerId};
 use flowfleet_runtime::{Readiness, Relay, Shutdown};
 use jiff::Timestamp;
@@ -45,11 +49,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use abilities::Abilities;
 pub use config::{Args, BadConfig, Config};
+pub use place::{Lifecycle, Rebalance, Settings as PlaceSettings};
 
 use held::Held;
 use journal::Journal;
 use live::Live;
+use place::Found;
 use plans::Plans;
+use steering::Steering;
+use vigil::Vigil;
 
 /// What a worker is given.
 #[derive(Debug, Clone)]
@@ -71,7 +79,6 @@ pub struct Worker {
     config: Config,
     deps: Deps,
     abilities: Abilities,
-    made: Instant,
 }
 
 /// What the parts of a running worker share.
@@ -83,7 +90,13 @@ struct Inner {
     abilities: Abilities,
     deps: Deps,
     started_at: Timestamp,
-    made: Instant,
+    lifecycle: &'static str,
+    place: Mutex<Place>,
+    booted_from: Timestamp,
+    imds: Option<place::Imds>,
+    protection: Option<place::Protection>,
+    steering: Steering,
+    vigil: Vigil,
     slots: Arc<Semaphore>,
     shown: metrics::Slots,
     runs: metrics::Runs,
@@ -105,7 +118,6 @@ impl Worker {
             abilities: Abilities::new(config.capability_set()),
             config,
             deps,
-            made: Instant::now(),
         }
     }
 
@@ -126,9 +138,17 @@ impl Worker {
         flowfleet_runtime::metrics::build_info("worker", env!("CARGO_PKG_VERSION"));
         let ending = CancellationToken::new();
         let _ended = ending.clone().drop_guard();
-        let inner = self.inner(&shutdown, &ending)?;
+        // What this worker finds out for itself ends nobody else.
+        let shutdown = shutdown.child();
+        let found = place::find(
+            self.config.lifecycle,
+            &self.config.place,
+            &self.deps.services.environment,
+        );
+        let found = found.await;
+        let inner = self.inner(found, &shutdown, &ending)?;
         tracing::info!(
-            worker = %inner.id, slots = inner.config.slots, queues = ?inner.config.queues, "worker started"
+            worker = %inner.id, lifecycle = inner.lifecycle, slots = inner.config.slots, queues = ?inner.config.queues, "worker started"
         );
 
         let mut background = JoinSet::new();
@@ -137,6 +157,13 @@ impl Worker {
         background.spawn(heartbeat::run(Arc::clone(&inner), ending.clone()));
         background.spawn(heartbeat::lapse(Arc::clone(&inner), ending.clone()));
         background.spawn(presence::run(Arc::clone(&inner), ending.clone()));
+        background.spawn(steering::run(Arc::clone(&inner), ending.clone()));
+        background.spawn(place::watch_notices(
+            Arc::clone(&inner),
+            shutdown.clone(),
+            ending.clone(),
+        ));
+        background.spawn(vigil::run(Arc::clone(&inner), shutdown.clone(), ending.clone()));
         if let Some(host) = &inner.deps.python {
             background.spawn(inner.abilities.clone().follow(host.states(), ending.clone()));
         }
@@ -157,13 +184,17 @@ impl Worker {
         drained
     }
 
-    fn inner(self, shutdown: &Shutdown, ending: &CancellationToken) -> anyhow::Result<Arc<Inner>> {
+    fn inner(
+        self,
+        found: Found,
+        shutdown: &Shutdown,
+        ending: &CancellationToken,
+    ) -> anyhow::Result<Arc<Inner>> {
         let Self {
             id,
             config,
             deps,
             abilities,
-            made,
         } = self;
         let queues = config.queue_names()?;
         let held = Arc::new(Held::default());
@@ -180,9 +211,15 @@ impl Worker {
         Ok(Arc::new(Inner {
             id,
             started_at: Timestamp::now(),
-            made,
+            lifecycle: found.lifecycle,
+            place: Mutex::new(found.place),
+            booted_from: found.booted_from,
+            imds: found.imds,
+            protection: found.protection,
+            steering: Steering::new(),
+            vigil: Vigil::new(),
             slots: Arc::new(Semaphore::new(config.slots as usize)),
-            shown: metrics::Slots::new(&config.lifecycle),
+            shown: metrics::Slots::new(found.lifecycle),
             runs: metrics::Runs::new(&queues),
             held,
             plans: Plans::new(),
@@ -200,6 +237,26 @@ impl Worker {
 }
 
 impl Inner {
+    fn lock_place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It takes runs for the first time.
+    fn accepting(&self) {
+        let now = Timestamp::now();
+        self.lock_place().accepting_at = Some(now);
+        let took = flowfleet_core::clock::seconds_between(self.booted_from, now);
+        ::metrics::histogram!(metrics::WORKER_BOOT_SECONDS, "lifecycle" => self.lifecycle).record(took);
+    }
+
+    /// It claimed a run.
+    fn claimed(&self) {
+        self.lock_place()
+            .first_claim_at
+            .get_or_insert_with(Timestamp::now);
+        self.vigil.active();
+    }
+
     fn busy(&self) -> u32 {
         u32::try_from(self.held.len()).unwrap_or(u32::MAX)
     }

@@ -18,6 +18,10 @@ pub const ATTEMPTS_ENDED_TOTAL: &str = "flowfleet_attempts_ended_total";
 pub const LEASES_LOST_TOTAL: &str = "flowfleet_leases_lost_total";
 pub const DRAIN_SECONDS: &str = "flowfleet_drain_seconds";
 pub const WORKER_BOOT_SECONDS: &str = "flowfleet_worker_boot_seconds";
+/// What EC2 said is to become of this worker's instance.
+pub const SPOT_NOTICES_TOTAL: &str = "flowfleet_spot_notices_total";
+/// Consumers that were given nothing while their queues had work.
+pub const CONSUMER_STALLS_TOTAL: &str = "flowfleet_consumer_stalls_total";
 /// Live events that no listener will see, because the bus was away or slow.
 pub const LIVE_DROPPED_TOTAL: &str = "flowfleet_live_dropped_total";
 /// Writes of one kind that went to the store as one batch.
@@ -42,7 +46,17 @@ pub fn describe() {
         "Leases lost while their run was executed"
     );
     describe_histogram!(DRAIN_SECONDS, Unit::Seconds, "Time to drain, by result");
-    describe_histogram!(WORKER_BOOT_SECONDS, Unit::Seconds, "From start to taking runs");
+    describe_histogram!(
+        WORKER_BOOT_SECONDS,
+        Unit::Seconds,
+        "From the launch of the machine to taking runs"
+    );
+    describe_counter!(SPOT_NOTICES_TOTAL, Unit::Count, "Notices of EC2, by kind");
+    describe_counter!(
+        CONSUMER_STALLS_TOTAL,
+        Unit::Count,
+        "Consumers replaced because they were given nothing while their queues had work"
+    );
     describe_counter!(
         LIVE_DROPPED_TOTAL,
         Unit::Count,

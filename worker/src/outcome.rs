@@ -57,7 +57,7 @@ pub(crate) fn failed(failure: &flowfleet_engine::RunError) -> Verdict {
         Engine::Host(error) if error.code == "python_unavailable" => RunErrorKind::Internal,
         Engine::Node { .. } | Engine::Host(_) => RunErrorKind::Node,
         Engine::Request(_) | Engine::Unsupported(_) => RunErrorKind::Request,
-        Engine::Cancelled | Engine::Deadlock(_) => RunErrorKind::Internal,
+        Engine::Cancelled | Engine::Held | Engine::Deadlock(_) => RunErrorKind::Internal,
     };
     let error = error(kind, failure.code(), &failure.to_string(), failure.node());
     Verdict::Failed {
@@ -127,8 +127,12 @@ pub(crate) fn end(run: &ClaimedRun, verdict: Verdict, left: Leavings, random: f6
                 EndedBecause::Cancelled,
             );
         }
-        Verdict::Stopped(Stop::Interrupted | Stop::Lost) => {
-            let because = EndedBecause::Interrupted;
+        Verdict::Stopped(why) => {
+            let because = match why {
+                Stop::Noticed => EndedBecause::SpotNotice,
+                Stop::HandedOff => EndedBecause::HandedOff,
+                Stop::Interrupted | Stop::Lost | Stop::Cancelled => EndedBecause::Interrupted,
+            };
             return (release(because, None, None, left), because);
         }
         Verdict::Failed { error, retryable } => (error, retryable, EndedBecause::Failed),

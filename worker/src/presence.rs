@@ -1,4 +1,5 @@
-//! What others see of this worker: presence on the bus, and whether its backends answer.
+//! What others see of this worker: presence on the bus, and whether its backends answer. In the same round it reads what
+//! is wished of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,11 +41,16 @@ pub(crate) async fn run(inner: Arc<Inner>, ending: CancellationToken) {
 /// Asks every backend; true when all of them answer.
 async fn check(inner: &Inner) -> bool {
     let deps = &inner.deps;
-    let (store, queue, bus) = tokio::join!(
+    let (store, queue, bus, wished) = tokio::join!(
         tokio::time::timeout(STORE_PATIENCE, deps.store.ping()),
         tokio::time::timeout(PATIENCE, deps.queue.ping(PATIENCE)),
         tokio::time::timeout(PATIENCE, deps.bus.ping()),
+        tokio::time::timeout(STORE_PATIENCE, deps.store.wished(inner.id)),
     );
+    // Asked again in a moment; without an answer it goes on as it is.
+    if let Ok(Ok(Some(wish))) = wished {
+        inner.steering.learn(wish);
+    }
     let answers = [store, queue, bus].map(|answer| match answer {
         Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(_) => Err("no answer in time".to_owned()),
@@ -61,6 +67,11 @@ async fn check(inner: &Inner) -> bool {
 async fn announce(inner: &Inner, host: &str) {
     let state = if inner.draining.is_cancelled() {
         WorkerState::Draining
+    } else if inner.steering.is_draining() {
+        match inner.busy() {
+            0 => WorkerState::Drained,
+            _ => WorkerState::Draining,
+        }
     } else if inner.deps.readiness.report().ready {
         WorkerState::Accepting
     } else {
@@ -75,9 +86,10 @@ async fn announce(inner: &Inner, host: &str) {
         slots: inner.config.slots,
         busy: inner.busy(),
         state,
-        lifecycle: inner.config.lifecycle.clone(),
+        lifecycle: inner.lifecycle.to_owned(),
         started_at: inner.started_at,
         seen_at: Timestamp::now(),
+        place: inner.lock_place().clone(),
     };
     // The bus is asked for its health apart: an announcement that fails is made again soon.
     let _ = tokio::time::timeout(PATIENCE, inner.deps.bus.announce(&presence, TTL)).await;

@@ -76,6 +76,26 @@ impl Kind {
         matches!(self, Self::ChatOutput | Self::EarlyChatOutput)
     }
 
+    /// Whether it neither asks anybody outside nor takes time worth speaking of.
+    pub(crate) fn is_cheap(self) -> bool {
+        matches!(
+            self,
+            Self::ChatInput
+                | Self::ChatOutput
+                | Self::EarlyChatOutput
+                | Self::TextInput
+                | Self::TextOutput
+                | Self::Prompt
+                | Self::Parser
+                | Self::ConditionalRouter
+                | Self::Calculator
+                | Self::CurrentDate
+                | Self::Webhook
+                | Self::CombineText
+                | Self::TypeConverter
+        )
+    }
+
     /// As metrics call it.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::compile::Body;
 use crate::component::{Kind, NodeCall, NodeContext, NodeError, NodeOutput, RunContext};
 use crate::components;
 use crate::graph::NodeIdx;
+use crate::hold::{Control, Hold};
 use crate::langflow::{self, Made};
 use crate::metrics::NODES_REUSED_TOTAL;
 use crate::outcome::{self, Counts};
@@ -35,7 +35,7 @@ use crate::variables;
 const MAX_PARALLEL: usize = 64;
 
 /// Runs a flow. `resume` holds outputs of nodes that an earlier attempt finished: they are not executed again.
-/// Everything that happens is reported to `on_progress` in order, from this task. Cancelling drops what is running.
+/// Everything that happens is reported to `on_progress` in order, from this task. `control` ends it early.
 pub async fn execute(
     plan: &Arc<Plan>,
     request: &Request,
@@ -43,11 +43,12 @@ pub async fn execute(
     run_id: &str,
     services: &Services,
     on_progress: Arc<dyn Fn(Progress) + Send + Sync>,
-    cancel: CancellationToken,
+    control: impl Into<Control>,
 ) -> Result<Outcome, RunError> {
     if !plan.unsupported().is_empty() {
         return Err(RunError::Unsupported(plan.unsupported().to_vec()));
     }
+    let Control { cancel, hold } = control.into();
     let prepared = Arc::new(Prepared::new(plan, request, run_id)?);
     // Whatever a component left running ends with the run, however the run ends.
     let token = cancel.child_token();
@@ -78,6 +79,7 @@ pub async fn execute(
             counts: Counts::default(),
         })),
         context,
+        hold,
     };
     let mut driver = Driver::new(&run, None);
     tokio::select! {
@@ -117,6 +119,7 @@ struct Run {
     prepared: Arc<Prepared>,
     context: Arc<RunContext>,
     shared: Arc<Mutex<Shared>>,
+    hold: Hold,
 }
 
 struct Shared {
@@ -186,6 +189,8 @@ impl<'r> Driver<'r> {
         match failure {
             Some(failure) => Err(failure),
             None if self.schedule.is_done() => Ok(()),
+            // Nothing runs, and what waits was not started: that is what holding means.
+            None if !self.waiting.is_empty() => Err(RunError::Held),
             None => Err(RunError::Deadlock(self.ids(&self.schedule.stuck()))),
         }
     }
@@ -208,11 +213,31 @@ impl<'r> Driver<'r> {
                 }
             }
         }
+        // A loop is one node to whoever holds the flow: its turns go on.
+        if self.body.is_none() && self.run.hold.is_set() {
+            return self.start_cheap();
+        }
         while self.running.len() < MAX_PARALLEL {
             let Some(node) = self.waiting.pop_front() else {
                 break;
             };
             self.start(node)?;
+        }
+        Ok(())
+    }
+
+    /// Starts what takes no time: a flow that lacks nothing else ends here rather than elsewhere.
+    fn start_cheap(&mut self) -> Result<(), RunError> {
+        for node in std::mem::take(&mut self.waiting) {
+            let cheap = self.plan.nodes[node]
+                .kind
+                .as_ref()
+                .is_ok_and(|kind| kind.is_cheap());
+            if cheap && self.running.len() < MAX_PARALLEL {
+                self.start(node)?;
+            } else {
+                self.waiting.push_back(node);
+            }
         }
         Ok(())
     }

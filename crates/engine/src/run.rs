@@ -126,6 +126,9 @@ pub enum RunError {
     Node { node: Arc<NodeInfo>, error: NodeError },
     #[error("cancelled")]
     Cancelled,
+    /// It came to rest between two nodes because it was asked to: what finished can be resumed from.
+    #[error("held between two nodes")]
+    Held,
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error("this flow needs the Python engine: {}", describe_unsupported(.0))]
@@ -165,6 +168,7 @@ impl RunError {
         match self {
             Self::Node { error, .. } => error.code,
             Self::Cancelled => "cancelled",
+            Self::Held => "held",
             Self::Request(error) => error.code,
             Self::Unsupported(_) => "flow_unsupported",
             Self::Host(error) => error.code,
@@ -178,7 +182,7 @@ impl RunError {
             Self::Node { node, .. } => Some(&node.id),
             Self::Request(error) => error.problems.first().and_then(|problem| problem.node.as_deref()),
             Self::Unsupported(nodes) => nodes.first().map(|node| node.node.as_str()),
-            Self::Cancelled | Self::Host(_) | Self::Deadlock(_) => None,
+            Self::Cancelled | Self::Held | Self::Host(_) | Self::Deadlock(_) => None,
         }
     }
 }

@@ -278,7 +278,7 @@ impl Batch {
         ended: &Ended<'_>,
         mut new: Vec<NewEvent>,
     ) -> Result<Option<Vec<RunEvent>>, Error> {
-        let count = run.interruptions + 1;
+        let count = run.interruptions + u32::from(ended.because.counts_as_interruption());
         let after = after_interruption(count);
         let (cause, on_demand) = match after {
             _ if run.cancel_requested => (Event::Finished(Ending::Cancelled), false),

@@ -11,6 +11,7 @@ mod chat;
 mod columns;
 mod error;
 mod events;
+mod fleet;
 mod history;
 mod knowledge;
 mod leased;

@@ -9,9 +9,9 @@ use flowfleet_core::chat::{Recall, Remember, Said};
 use flowfleet_core::history::Stray;
 use flowfleet_core::knowledge::{Found, Ingest, Ingested, Knowledge, NewKnowledge, Search, SearchBy};
 use flowfleet_core::port::{
-    Actor, AuditEntry, Backlog, CancelOutcome, ChatStore, Claim, Fenced, FlowRecord, FlowStore, Histories,
-    HistoryStore, KeyRecord, KeyStore, KnowledgeStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow,
-    Page, PutFlow, Renewal, Result, RunFilter, RunStore, Submission, Upkeep, UsedKey,
+    Actor, AuditEntry, Backlog, CancelOutcome, ChatStore, Claim, Fenced, FleetStore, FlowRecord, FlowStore,
+    Histories, HistoryStore, KeyRecord, KeyStore, KnowledgeStore, Leadership, LeaseStore, NewFlow, NewKey,
+    OutboxRow, Page, PutFlow, Renewal, Result, RunFilter, RunStore, Submission, Upkeep, UsedKey, Wish,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{
@@ -279,6 +279,17 @@ impl<S: ChatStore> ChatStore for Metered<S> {
 
     async fn forget(&self, tenant: &Tenant, session_id: &str) -> Result<u64> {
         timed("forget", self.0.forget(tenant, session_id)).await
+    }
+}
+
+#[async_trait]
+impl<S: FleetStore> FleetStore for Metered<S> {
+    async fn wish(&self, worker: WorkerId, wish: Wish) -> Result<()> {
+        timed("wish", self.0.wish(worker, wish)).await
+    }
+
+    async fn wished(&self, worker: WorkerId) -> Result<Option<Wish>> {
+        timed("wished", self.0.wished(worker)).await
     }
 }
 

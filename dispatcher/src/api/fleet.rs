@@ -33,6 +33,8 @@ pub(crate) struct Capacity {
     pub workers: u32,
     pub accepting: u32,
     pub draining: u32,
+    /// Told to drain, and idle.
+    pub drained: u32,
     pub unready: u32,
     /// Of accepting workers.
     pub slots: u32,
@@ -59,7 +61,7 @@ pub(crate) struct Worker {
     pub host: String,
     pub version: String,
     pub lifecycle: String,
-    /// `accepting`, `draining` or `unready`.
+    /// `accepting`, `draining`, `drained` (told to drain, idle, still there) or `unready`.
     pub state: &'static str,
     pub queues: Vec<String>,
     /// What it can do: `native`, `python`, and names that its operator gave it.
@@ -68,6 +70,29 @@ pub(crate) struct Worker {
     pub busy: u32,
     pub started_at: Timestamp,
     pub seen_at: Timestamp,
+    /// The capacity it belongs to, such as an Auto Scaling group.
+    pub pool: Option<String>,
+    /// Its instance's id or its task's ARN.
+    pub provider_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub zone: Option<String>,
+    /// When its machine was launched, as far as it knows.
+    pub launched_at: Option<Timestamp>,
+    /// The price when it was launched.
+    pub usd_per_hour: Option<f64>,
+    /// When it began to accept runs.
+    pub accepting_at: Option<Timestamp>,
+    pub first_claim_at: Option<Timestamp>,
+    pub notice: Option<WorkerNotice>,
+}
+
+/// What its provider says is to become of a worker's machine.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkerNotice {
+    /// `interruption` or `rebalance`.
+    pub kind: &'static str,
+    /// When the machine goes, or when the warning was given.
+    pub at: Option<Timestamp>,
 }
 
 /// Workers, oldest first.
@@ -137,6 +162,18 @@ pub(crate) async fn fleet_workers(
         busy: worker.busy,
         started_at: worker.started_at,
         seen_at: worker.seen_at,
+        pool: worker.place.pool,
+        provider_id: worker.place.provider_id,
+        instance_type: worker.place.instance_type,
+        zone: worker.place.zone,
+        launched_at: worker.place.launched_at,
+        usd_per_hour: worker.place.usd_per_hour,
+        accepting_at: worker.place.accepting_at,
+        first_claim_at: worker.place.first_claim_at,
+        notice: worker.place.notice.map(|notice| WorkerNotice {
+            kind: notice.kind.as_str(),
+            at: notice.at,
+        }),
     });
     Ok(Json(WorkerList {
         items: items.collect(),
@@ -148,6 +185,7 @@ pub(crate) fn state(state: WorkerState) -> &'static str {
     match state {
         WorkerState::Accepting => "accepting",
         WorkerState::Draining => "draining",
+        WorkerState::Drained => "drained",
         WorkerState::Unready => "unready",
     }
 }
@@ -164,6 +202,7 @@ pub(crate) fn capacity(workers: &[WorkerPresence]) -> Vec<Capacity> {
                 sum.slots += worker.slots;
             }
             WorkerState::Draining => sum.draining += 1,
+            WorkerState::Drained => sum.drained += 1,
             WorkerState::Unready => sum.unready += 1,
         }
         sum.busy += worker.busy;

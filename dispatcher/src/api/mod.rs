@@ -8,6 +8,7 @@ pub(crate) mod auth;
 pub(crate) mod body;
 mod docs;
 pub(crate) mod fleet;
+mod fleet_wishes;
 mod flows;
 mod health;
 mod keys;
@@ -48,6 +49,8 @@ pub(crate) fn router(app: Shared) -> anyhow::Result<Router> {
         .routes(routes!(runs::replay::replay_run))
         .routes(routes!(fleet::fleet))
         .routes(routes!(fleet::fleet_workers))
+        .routes(routes!(fleet_wishes::drain_worker))
+        .routes(routes!(fleet_wishes::undrain_worker))
         .routes(routes!(keys::list_keys, keys::create_key))
         .routes(routes!(keys::revoke_key))
         .routes(routes!(keys::audit_log))

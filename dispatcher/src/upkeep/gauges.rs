@@ -88,6 +88,7 @@ fn fleet(board: &mut Board, capacity: &[Capacity]) {
         let lifecycle = sum.lifecycle.as_str();
         board.set(WORKERS, lifecycle, "accepting", f64::from(sum.accepting));
         board.set(WORKERS, lifecycle, "draining", f64::from(sum.draining));
+        board.set(WORKERS, lifecycle, "drained", f64::from(sum.drained));
         board.set(WORKERS, lifecycle, "unready", f64::from(sum.unready));
     }
     board.settle(&[WORKERS]);

@@ -73,7 +73,7 @@ pub(crate) async fn executed(claimed: &ClaimedRun) -> Value {
         &run,
         &services,
         Arc::new(|_| ()),
-        Default::default(),
+        flowfleet_engine::Control::default(),
     );
     outcome.await.unwrap().langflow.unwrap()
 }

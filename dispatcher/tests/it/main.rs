@@ -6,6 +6,7 @@ mod audit;
 mod auth;
 mod batch;
 mod events;
+mod fleet_wishes;
 mod flows;
 mod harness;
 mod knowledge;

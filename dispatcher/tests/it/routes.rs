@@ -132,6 +132,8 @@ async fn the_openapi_document_describes_every_route_and_resolves() {
         "POST /v1/runs/replay",
         "GET /v1/fleet",
         "GET /v1/fleet/workers",
+        "POST /v1/fleet/workers/{id}/drain",
+        "POST /v1/fleet/workers/{id}/undrain",
         "POST /v1/keys",
         "GET /v1/keys",
         "DELETE /v1/keys/{id}",

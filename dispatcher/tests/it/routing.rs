@@ -39,6 +39,7 @@ async fn a_run_that_needs_python_waits_for_it_and_says_so() {
         lifecycle: "local".to_owned(),
         started_at: now,
         seen_at: now,
+        place: Default::default(),
     };
     let present = async |worker: &WorkerPresence| {
         let announced = server.bus.announce(worker, Duration::from_secs(60)).await;

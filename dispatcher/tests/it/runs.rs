@@ -405,6 +405,7 @@ async fn explanations_follow_the_fleet() {
         lifecycle: "local".to_owned(),
         started_at: now,
         seen_at: now,
+        place: Default::default(),
     };
     server
         .bus

@@ -190,6 +190,7 @@ async fn the_leader_sets_the_gauges() {
         lifecycle: "spot".to_owned(),
         started_at: jiff::Timestamp::now(),
         seen_at: jiff::Timestamp::now(),
+        place: Default::default(),
     };
     server
         .bus

@@ -12,9 +12,9 @@ use flowfleet_core::event::RunEvent;
 use flowfleet_core::history::Stray;
 use flowfleet_core::knowledge::{Found, Ingest, Ingested, Knowledge, NewKnowledge, Search, SearchBy};
 use flowfleet_core::port::{
-    Actor, AuditEntry, Backlog, CancelOutcome, ChatStore, Claim, Fenced, FlowRecord, FlowStore, Histories,
-    HistoryStore, KeyRecord, KeyStore, KnowledgeStore, Leadership, LeaseStore, NewFlow, NewKey, OutboxRow,
-    Page, PutFlow, Renewal, Result, RunFilter, RunStore, Store, Submission, Upkeep, UsedKey,
+    Actor, AuditEntry, Backlog, CancelOutcome, ChatStore, Claim, Fenced, FleetStore, FlowRecord, FlowStore,
+    Histories, HistoryStore, KeyRecord, KeyStore, KnowledgeStore, Leadership, LeaseStore, NewFlow, NewKey,
+    OutboxRow, Page, PutFlow, Renewal, Result, RunFilter, RunStore, Store, Submission, Upkeep, UsedKey, Wish,
 };
 use flowfleet_core::run::{Finish, NewRun, Progress, Release, RunView};
 use flowfleet_core::{
@@ -356,6 +356,19 @@ impl KnowledgeStore for Faulty {
 
     async fn searches_by(&self) -> Result<SearchBy> {
         self.inner.searches_by().await
+    }
+}
+
+#[async_trait]
+impl FleetStore for Faulty {
+    async fn wish(&self, worker: WorkerId, wish: Wish) -> Result<()> {
+        self.there("wish")?;
+        self.inner.wish(worker, wish).await
+    }
+
+    async fn wished(&self, worker: WorkerId) -> Result<Option<Wish>> {
+        self.there("wished")?;
+        self.inner.wished(worker).await
     }
 }
 

@@ -240,6 +240,7 @@ impl Rig {
     ) -> Running {
         let mut config = Config {
             drain_s: 0.2,
+            lifecycle: flowfleet_worker::Lifecycle::Local,
             queues: vec![self.pool.to_string()],
             ..Config::default()
         };

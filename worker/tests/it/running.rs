@@ -140,7 +140,7 @@ async fn presence_says_what_the_worker_does() {
     let worker = rig
         .worker(|config| {
             config.slots = 3;
-            config.lifecycle = "spot".to_owned();
+            config.lifecycle = flowfleet_worker::Lifecycle::Spot;
             config.name = Some("host-7".to_owned());
         })
         .await;

@@ -66,6 +66,7 @@ fn presence(id: WorkerId) -> WorkerPresence {
         lifecycle: "spot".to_owned(),
         started_at: Timestamp::UNIX_EPOCH,
         seen_at: Timestamp::UNIX_EPOCH,
+        place: Default::default(),
     }
 }
 

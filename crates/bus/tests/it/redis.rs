@@ -316,6 +316,7 @@ async fn five_thousand_workers_are_cheap() {
                 lifecycle: "spot".to_owned(),
                 started_at: Timestamp::UNIX_EPOCH,
                 seen_at: Timestamp::UNIX_EPOCH,
+                place: Default::default(),
             };
             bus.announce(&presence, Duration::from_secs(30)).await.unwrap();
         }

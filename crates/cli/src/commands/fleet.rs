@@ -3,7 +3,8 @@
 use clap::{Args as ClapArgs, Subcommand};
 use comfy_table::Cell;
 use jiff::Timestamp;
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use super::Context;
 use crate::client::{Client, Worker};
@@ -15,6 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   flowfleet fleet status
   flowfleet fleet workers
+  flowfleet fleet drain 0198f3c2-... --handoff-s 30
   flowfleet fleet workers --json | jq '[.items[].slots] | add'";
 
 /// Options of `fleet`.
@@ -31,6 +33,41 @@ enum Action {
     Status(Status),
     /// Every worker that is there
     Workers(Workers),
+    /// Let a worker take no more runs; it stays, and can be told to accept again
+    Drain(Drain),
+    /// Let a worker that was told to drain accept runs again
+    Undrain(Undrain),
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  # It takes nothing new; its runs end there
+  flowfleet fleet drain 0198f3c2-7a52-7c1e-9d2f-2f6c0a8f4b11
+
+  # Runs that have not ended in 30 s go on elsewhere, from their next node boundary
+  flowfleet fleet drain 0198f3c2-7a52-7c1e-9d2f-2f6c0a8f4b11 --handoff-s 30")]
+struct Drain {
+    /// Id of the worker, as `flowfleet fleet workers` shows it
+    worker: String,
+    /// After so many seconds its runs go to other workers, between two nodes
+    #[arg(long, value_name = "SECONDS")]
+    handoff_s: Option<f64>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  flowfleet fleet undrain 0198f3c2-7a52-7c1e-9d2f-2f6c0a8f4b11")]
+struct Undrain {
+    /// Id of the worker, as `flowfleet fleet workers` shows it
+    worker: String,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -60,7 +97,30 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result {
     match args.action {
         Action::Status(args) => status(args.json, &client, context).await,
         Action::Workers(args) => workers(args.json, &client, context).await,
+        Action::Drain(args) => {
+            let body = args
+                .handoff_s
+                .map_or_else(|| json!({}), |s| json!({ "handoff_s": s }));
+            let call = client.call(Method::POST, &["v1", "fleet", "workers", &args.worker, "drain"]);
+            told(args.json, &call.json(&body).send().await?, context)
+        }
+        Action::Undrain(args) => {
+            let call = client.call(Method::POST, &["v1", "fleet", "workers", &args.worker, "undrain"]);
+            told(args.json, &call.send().await?, context)
+        }
     }
+}
+
+fn told(as_json: bool, answer: &Value, context: &Context) -> Result {
+    if as_json {
+        context.term.json(answer)?;
+        return Ok(());
+    }
+    let (worker, wished) = (text::of(&answer["id"]), text::of(&answer["wished"]));
+    context.term.line(&format!(
+        "{worker} was told: {wished}. `flowfleet fleet workers` shows when it is."
+    ))?;
+    Ok(())
 }
 
 async fn status(as_json: bool, client: &Client, context: &Context) -> Result {

@@ -174,6 +174,7 @@ impl Backends {
             // Nobody else can hold a lease on this store: one left over by a killed process is soon free.
             lease_s: 10.0,
             drain_s: 10.0,
+            lifecycle: flowfleet_worker::Lifecycle::Local,
             name: Some(format!("embedded-{}", index + 1)),
             ..flowfleet_worker::Config::default()
         };

@@ -2,7 +2,7 @@
 
 use super::{Invariant, RunHistory};
 use crate::event::{EventKind, RunEvent};
-use crate::run::{Ending, Event, RunState, apply};
+use crate::run::{EndedBecause, Ending, Event, RunState, apply};
 
 /// What the events of a run add up to.
 #[derive(Debug, Default)]
@@ -122,13 +122,21 @@ impl Timeline {
                 }
             }
             EventKind::RunRetrying => self.failures += 1,
-            EventKind::RunInterrupted => self.interruptions += 1,
+            EventKind::RunInterrupted if !handed_off(event) => self.interruptions += 1,
             // A run that was interrupted or lost after its cancellation was asked for; a holder that stops because of
             // the cancellation gives no reason.
-            EventKind::RunCancelled if event.data.get("reason").is_some() => self.interruptions += 1,
+            EventKind::RunCancelled if event.data.get("reason").is_some() && !handed_off(event) => {
+                self.interruptions += 1;
+            }
             _ => {}
         }
     }
+}
+
+/// Whether the worker gave the run away because it was told to: that counts as no interruption.
+fn handed_off(event: &RunEvent) -> bool {
+    let reason = event.data.get("reason");
+    reason.is_some_and(|reason| reason.as_str() == Some(EndedBecause::HandedOff.as_str()))
 }
 
 /// The state after an event that could not happen.

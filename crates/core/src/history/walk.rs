@@ -30,6 +30,7 @@ pub(super) enum Op {
     End(Ending),
     Retry,
     HandBack,
+    HandOff,
     Lose,
     AskToCancel,
     Due,
@@ -51,6 +52,7 @@ pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => ending.prop_map(Op::End),
         2 => Just(Op::Retry),
         2 => Just(Op::HandBack),
+        1 => Just(Op::HandOff),
         2 => Just(Op::Lose),
         1 => Just(Op::AskToCancel),
         3 => Just(Op::Due),
@@ -177,6 +179,7 @@ impl Walk {
                 self.enter(next);
             }
             Op::HandBack => self.interrupt(Event::Interrupted, EndedBecause::Interrupted),
+            Op::HandOff => self.interrupt(Event::Interrupted, EndedBecause::HandedOff),
             Op::Lose => self.interrupt(Event::LeaseExpired, EndedBecause::WorkerLost),
             Op::AskToCancel if state == RunState::Running => self.cancel = true,
             Op::AskToCancel => self.leave(Event::CancelRequested, EventKind::RunCancelled),
@@ -218,7 +221,7 @@ impl Walk {
     }
 
     fn interrupt(&mut self, cause: Event, because: EndedBecause) {
-        let count = self.history.interruptions + 1;
+        let count = self.history.interruptions + u32::from(because.counts_as_interruption());
         let cause = match after_interruption(count) {
             _ if self.cancel => Event::Finished(Ending::Cancelled),
             AfterInterruption::Requeue { .. } => cause,

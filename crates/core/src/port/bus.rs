@@ -45,6 +45,56 @@ pub struct WorkerPresence {
     pub lifecycle: String,
     pub started_at: Timestamp,
     pub seen_at: Timestamp,
+    #[serde(default)]
+    pub place: Place,
+}
+
+/// Where a worker runs and what that costs, as far as it knows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Place {
+    /// The capacity it belongs to, such as the name of an Auto Scaling group.
+    pub pool: Option<String>,
+    /// The id of its instance, or the ARN of its task.
+    pub provider_id: Option<String>,
+    pub instance_type: Option<String>,
+    pub zone: Option<String>,
+    /// When its machine was asked for, or else when its process began.
+    pub launched_at: Option<Timestamp>,
+    /// The price when it was launched.
+    pub usd_per_hour: Option<f64>,
+    /// When it began to accept runs.
+    pub accepting_at: Option<Timestamp>,
+    /// When it claimed its first run.
+    pub first_claim_at: Option<Timestamp>,
+    /// What its provider says is to become of it.
+    pub notice: Option<Notice>,
+}
+
+/// The provider is about to take a machine back, or fears that it may have to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    pub kind: NoticeKind,
+    /// When the machine goes, or when the warning was given.
+    pub at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// The machine goes.
+    Interruption,
+    /// The machine is more likely than others to go soon.
+    Rebalance,
+}
+
+impl NoticeKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Interruption => "interruption",
+            Self::Rebalance => "rebalance",
+        }
+    }
 }
 
 /// Whether a worker takes runs.
@@ -53,6 +103,8 @@ pub struct WorkerPresence {
 pub enum WorkerState {
     Accepting,
     Draining,
+    /// Told to drain, idle, and still there: it can be told to accept again.
+    Drained,
     /// Cut off from the store or the queue.
     Unready,
 }

@@ -6,14 +6,16 @@
 mod blob;
 mod bus;
 mod chat;
+mod fleet;
 mod history;
 mod knowledge;
 mod queue;
 mod store;
 
 pub use blob::{BlobInfo, BlobStore};
-pub use bus::{Bus, Live, LiveStream, WorkerPresence, WorkerState};
+pub use bus::{Bus, Live, LiveStream, Notice, NoticeKind, Place, WorkerPresence, WorkerState};
 pub use chat::ChatStore;
+pub use fleet::{FleetStore, Wish};
 pub use history::{Histories, HistoryStore};
 pub use knowledge::KnowledgeStore;
 pub use queue::{Consumer, Delivery, Depth, Envelope, Queue, Receipt};

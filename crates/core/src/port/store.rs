@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::queue::Envelope;
-use super::{ChatStore, HistoryStore, KnowledgeStore, Result};
+use super::{ChatStore, FleetStore, HistoryStore, KnowledgeStore, Result};
 use crate::event::RunEvent;
 use crate::flow::FlowVersion;
 use crate::id::{FlowId, KeyId, RunId, WorkerId};
@@ -425,11 +425,19 @@ pub trait KeyStore: Send + Sync + std::fmt::Debug {
 
 /// Everything a store offers.
 pub trait Store:
-    RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore + ChatStore + KnowledgeStore
+    RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore + ChatStore + KnowledgeStore + FleetStore
 {
 }
 
 impl<T> Store for T where
-    T: RunStore + LeaseStore + Upkeep + HistoryStore + FlowStore + KeyStore + ChatStore + KnowledgeStore
+    T: RunStore
+        + LeaseStore
+        + Upkeep
+        + HistoryStore
+        + FlowStore
+        + KeyStore
+        + ChatStore
+        + KnowledgeStore
+        + FleetStore
 {
 }

@@ -49,18 +49,21 @@ pub enum EndedBecause {
     Interrupted,
     /// The worker's machine got a spot notice.
     SpotNotice,
+    /// The worker was told to drain and gave the run away between two nodes.
+    HandedOff,
     /// The lease ended without a word from the worker.
     WorkerLost,
 }
 
 impl EndedBecause {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Succeeded,
         Self::Failed,
         Self::Cancelled,
         Self::TimedOut,
         Self::Interrupted,
         Self::SpotNotice,
+        Self::HandedOff,
         Self::WorkerLost,
     ];
 
@@ -72,13 +75,23 @@ impl EndedBecause {
             Self::TimedOut => "timed_out",
             Self::Interrupted => "interrupted",
             Self::SpotNotice => "spot_notice",
+            Self::HandedOff => "handed_off",
             Self::WorkerLost => "worker_lost",
         }
     }
 
     /// Whether losing a machine ended the attempt: then it does not count against `max_attempts`.
     pub fn is_interruption(self) -> bool {
-        matches!(self, Self::Interrupted | Self::SpotNotice | Self::WorkerLost)
+        matches!(
+            self,
+            Self::Interrupted | Self::SpotNotice | Self::HandedOff | Self::WorkerLost
+        )
+    }
+
+    /// Whether it counts towards the limit of interruptions and the wish for on-demand capacity. A run that was handed
+    /// off lost nothing and is not to blame for it.
+    pub fn counts_as_interruption(self) -> bool {
+        self.is_interruption() && self != Self::HandedOff
     }
 }
 

@@ -150,7 +150,7 @@ impl Row {
         events: &[NodeEvent],
         messages: &mut Vec<Envelope>,
     ) -> bool {
-        let count = self.interruptions + 1;
+        let count = self.interruptions + u32::from(because.counts_as_interruption());
         let cancelled = self.cancel_requested && !env.is(Mutation::RequeueForgetsCancel);
         let event = match after_interruption(count) {
             _ if cancelled => Event::Finished(Ending::Cancelled),

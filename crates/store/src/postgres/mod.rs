@@ -3,6 +3,7 @@
 
 mod chat;
 mod finish;
+mod fleet;
 mod flows;
 mod history;
 mod keys;
@@ -36,6 +37,11 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
             3,
             "knowledge",
             include_str!("../../migrations/postgres/0003_knowledge.sql"),
+        ),
+        (
+            4,
+            "worker_wishes",
+            include_str!("../../migrations/postgres/0004_worker_wishes.sql"),
         ),
     ])
 });

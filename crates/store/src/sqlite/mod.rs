@@ -4,6 +4,7 @@
 //! large the batch is.
 
 mod chat;
+mod fleet;
 mod flows;
 #[cfg(test)]
 mod full_tests;
@@ -41,6 +42,11 @@ static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
             3,
             "knowledge",
             include_str!("../../migrations/sqlite/0003_knowledge.sql"),
+        ),
+        (
+            4,
+            "worker_wishes",
+            include_str!("../../migrations/sqlite/0004_worker_wishes.sql"),
         ),
     ])
 });

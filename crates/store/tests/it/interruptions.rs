@@ -81,6 +81,45 @@ pub(crate) async fn the_second_asks_for_on_demand(bed: Bed) {
     }
 }
 
+/// A fleet that shrinks may move a run as often as it likes.
+pub(crate) async fn what_was_handed_off_does_not_count(bed: Bed) {
+    let run = bed.submit_one().await;
+    for _ in 0..MAX_INTERRUPTIONS + 5 {
+        let lease = bed.claim(run, TTL).await.lease;
+        assert_eq!(lease.attempt, 1);
+        let given = release(lease, EndedBecause::HandedOff, None);
+        let (answers, outbox) = bed.store.release(&[given]).await.unwrap();
+        assert_eq!(outbox.unwrap().envelopes[0].message.run, run);
+        let events = applied(&answers);
+        assert_eq!(kinds(&events), ["run.interrupted", "run.queued"]);
+        let data = events[0].data.value();
+        assert_eq!(
+            (&data["reason"], &data["on_demand"], &data["interruptions"]),
+            (&json!("handed_off"), &json!(false), &json!(0))
+        );
+    }
+    let view = bed.get(run).await;
+    assert_eq!((view.state, view.interruptions), (RunState::Queued, 0));
+    assert_eq!(view.attempts[0].ended_because, Some(EndedBecause::HandedOff));
+    // A true one counts as ever.
+    let lease = bed.claim(run, TTL).await.lease;
+    let given = release(lease, EndedBecause::Interrupted, None);
+    applied(&bed.store.release(&[given]).await.unwrap().0);
+    assert_eq!(bed.get(run).await.interruptions, 1);
+    // So does what the history says, and a cancellation that comes in between.
+    let lease = bed.claim(run, TTL).await.lease;
+    bed.store.cancel(&bed.tenant, run).await.unwrap();
+    let given = release(lease, EndedBecause::HandedOff, None);
+    let events = applied(&bed.store.release(&[given]).await.unwrap().0);
+    assert_eq!(kinds(&events), ["run.cancelled"]);
+    let history = bed.store.histories_of(&[run]).await.unwrap().runs;
+    assert_eq!(
+        flowfleet_core::history::check(&history[0], jiff::Timestamp::now(), TTL * 100),
+        []
+    );
+    assert_eq!(bed.get(run).await.interruptions, 1);
+}
+
 pub(crate) async fn a_cancelled_run_is_not_queued_again(bed: Bed) {
     for way in 0..3 {
         let run = bed.submit_one().await;

@@ -7,6 +7,7 @@ mod bed;
 mod chat;
 mod concurrency;
 mod cut_off;
+mod fleet;
 mod flows;
 mod history;
 mod interruptions;
@@ -57,7 +58,7 @@ contract! {
         progress_that_does_not_follow_is_refused;
     interruptions:
         a_lost_worker_is_not_a_failure, too_many_fail_the_run, the_second_asks_for_on_demand,
-        a_cancelled_run_is_not_queued_again, cancelling_in_every_state, what_was_handed_back_keeps_its_nodes;
+        a_cancelled_run_is_not_queued_again, cancelling_in_every_state, what_was_handed_back_keeps_its_nodes, what_was_handed_off_does_not_count;
     listing:
         pages_make_up_the_list, filters_hold, labels_must_all_match, nothing_crosses_tenants,
         events_are_read_in_windows;
@@ -68,6 +69,7 @@ contract! {
     history:
         a_history_is_what_happened, histories_are_walked_by_id, unfinished_are_those_that_run_or_are_late,
         strays_are_found_where_they_are, every_damage_is_named, a_retry_and_a_cancellation_add_up;
+    fleet: the_last_wish_counts;
     flows:
         versions_are_numbered, ids_lead_to_the_newest_version, deleting_hides, flows_are_paged_by_name,
         writers_of_one_flow_take_turns;

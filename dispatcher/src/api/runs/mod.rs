@@ -101,7 +101,7 @@ pub(crate) struct Attempt {
     pub worker: Uuid,
     pub started_at: Timestamp,
     pub ended_at: Option<Timestamp>,
-    /// `succeeded`, `failed`, `cancelled`, `timed_out`, `interrupted`, `spot_notice` or `worker_lost`; null while it
+    /// `succeeded`, `failed`, `cancelled`, `timed_out`, `interrupted`, `spot_notice`, `handed_off` or `worker_lost`; null while it
     /// runs.
     pub ended_because: Option<&'static str>,
     pub nodes_reused: u32,

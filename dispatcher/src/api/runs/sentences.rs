@@ -385,6 +385,7 @@ fn attempt(attempt: &AttemptView) -> String {
         Some(EndedBecause::TimedOut) => "took longer than timeout_s",
         Some(EndedBecause::Interrupted) => "was handed back by its worker, which was draining",
         Some(EndedBecause::SpotNotice) => "was handed back: the machine was to be reclaimed",
+        Some(EndedBecause::HandedOff) => "was handed on between two nodes, because its worker was to drain",
         Some(EndedBecause::WorkerLost) => "was lost with its worker",
         None => "has not ended",
     };

@@ -66,6 +66,7 @@ fn worker(queue: &str, slots: u32, busy: u32, state: WorkerState) -> WorkerPrese
         lifecycle: "local".to_owned(),
         started_at: ago(500),
         seen_at: ago(1),
+        place: Default::default(),
     }
 }
 
