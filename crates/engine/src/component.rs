@@ -57,6 +57,9 @@ pub enum Kind {
     Loop,
     /// Searches arXiv.
     ArXiv,
+    ApiRequest,
+    /// The one of before lfx 1.10.1, which takes other headers along to where it is redirected.
+    EarlyApiRequest,
 }
 
 impl Kind {
@@ -98,6 +101,7 @@ impl Kind {
             Self::MemoryBase => "MemoryBase",
             Self::Loop => "Loop",
             Self::ArXiv => "ArXiv",
+            Self::ApiRequest | Self::EarlyApiRequest => "ApiRequest",
         }
     }
 }
@@ -340,6 +344,7 @@ mod tests {
             Kind::MemoryBase,
             Kind::Loop,
             Kind::ArXiv,
+            Kind::ApiRequest,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

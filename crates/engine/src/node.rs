@@ -301,6 +301,7 @@ fn by_registry_name(name: &str) -> Option<Kind> {
         "MemoryBase" => Kind::MemoryBase,
         "LoopComponent" => Kind::Loop,
         "ArXivComponent" => Kind::ArXiv,
+        "APIRequest" => Kind::ApiRequest,
         _ => return None,
     })
 }
@@ -332,6 +333,7 @@ fn by_module_path(path: &str) -> Option<Kind> {
         "MemoryBaseComponent" => Kind::MemoryBase,
         "LoopComponent" => Kind::Loop,
         "ArXivComponent" => Kind::ArXiv,
+        "APIRequestComponent" => Kind::ApiRequest,
         _ => return None,
     })
 }
@@ -363,5 +365,6 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::MemoryBase => &[components::memory_base::OUTPUT],
         Kind::Loop => &[components::looping::ITEM, components::looping::DONE],
         Kind::ArXiv => &["dataframe"],
+        Kind::ApiRequest | Kind::EarlyApiRequest => &[components::api_request::OUTPUT],
     }
 }

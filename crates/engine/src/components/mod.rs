@@ -5,6 +5,7 @@
 //! of a conversation goes through a port.
 
 mod agent;
+pub(crate) mod api_request;
 mod arxiv;
 mod ask;
 mod batch_run;
@@ -18,6 +19,7 @@ mod convert;
 mod current_date;
 mod dumps;
 mod language_model;
+mod loads;
 pub(crate) mod looping;
 pub(crate) mod memory_base;
 pub(crate) mod message_history;
@@ -57,6 +59,7 @@ pub(crate) fn needs_python(kind: Kind, fields: &BTreeMap<String, Field>) -> Opti
     match kind {
         Kind::File => read_file::needs_python(fields),
         Kind::SaveToFile => save_file::needs_python(fields),
+        Kind::ApiRequest | Kind::EarlyApiRequest => api_request::needs_python(kind, fields),
         Kind::LanguageModel | Kind::Agent | Kind::TimedAgent | Kind::StructuredOutput | Kind::BatchRun => {
             ask::needs_python(fields.get("model").map(|field| &field.value))
         }
@@ -98,6 +101,7 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::MemoryBase => memory_base::run(call),
         Kind::Loop => Err(looping::not_driven(call)),
         Kind::ArXiv => arxiv::run(call, ctx).await,
+        Kind::ApiRequest | Kind::EarlyApiRequest => Box::pin(api_request::run(call, ctx)).await,
     }
 }
 

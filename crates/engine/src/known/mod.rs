@@ -53,6 +53,8 @@ fn kind_named(name: &str) -> Option<Kind> {
         "MemoryBase" => Kind::MemoryBase,
         "Loop" => Kind::Loop,
         "ArXiv" => Kind::ArXiv,
+        "ApiRequest" => Kind::ApiRequest,
+        "EarlyApiRequest" => Kind::EarlyApiRequest,
         _ => return None,
     })
 }
@@ -100,7 +102,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 29, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 31, "a kind without any code: {kinds:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod api_request;
 mod conversations;
 mod documents;
 mod draw;
@@ -10,6 +11,7 @@ mod golden;
 mod groups;
 mod hostile;
 mod langflow;
+mod lfx;
 mod loops;
 mod operator;
 mod providers;
