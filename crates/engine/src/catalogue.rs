@@ -204,6 +204,19 @@ fn entry(kind: Kind) -> Entry {
                 "Before lfx 1.12 an answer that is neither JSON nor UTF-8 fails the run; here it gives text.",
             ],
         },
+        Kind::DataOperations => Entry {
+            title: "JSON Operations (Data Operations)",
+            native: "Select Keys, Remove Keys, Rename Keys, Append or Update, Combine",
+            differs: &[
+                "Literal Eval, Path Selection, JQ Expression, operations that newer releases have not, and several inputs for an \
+                 operation of one need Python.",
+                "Inputs are combined in the order of the flow's edges; Langflow's order is chance.",
+            ],
+        },
+        Kind::EarlyDataOperations => same(
+            "JSON Operations (Data Operations)",
+            "the same; Append or Update and Combine take a key `data` for the data itself, and refuse `text_key` and `default_value`",
+        ),
         Kind::EarlyApiRequest => same("API Request", "the same; following redirects needs Python"),
         Kind::MemoryBase => Entry {
             title: "Memory Base",

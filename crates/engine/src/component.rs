@@ -60,6 +60,9 @@ pub enum Kind {
     ApiRequest,
     /// The one of before lfx 1.10.1, which takes other headers along to where it is redirected.
     EarlyApiRequest,
+    DataOperations,
+    /// The one of before lfx 1.13, which gives keys to data by name.
+    EarlyDataOperations,
 }
 
 impl Kind {
@@ -102,6 +105,7 @@ impl Kind {
             Self::Loop => "Loop",
             Self::ArXiv => "ArXiv",
             Self::ApiRequest | Self::EarlyApiRequest => "ApiRequest",
+            Self::DataOperations | Self::EarlyDataOperations => "DataOperations",
         }
     }
 }
@@ -345,6 +349,7 @@ mod tests {
             Kind::Loop,
             Kind::ArXiv,
             Kind::ApiRequest,
+            Kind::DataOperations,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

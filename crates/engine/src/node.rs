@@ -302,6 +302,7 @@ fn by_registry_name(name: &str) -> Option<Kind> {
         "LoopComponent" => Kind::Loop,
         "ArXivComponent" => Kind::ArXiv,
         "APIRequest" => Kind::ApiRequest,
+        "DataOperations" => Kind::DataOperations,
         _ => return None,
     })
 }
@@ -334,6 +335,7 @@ fn by_module_path(path: &str) -> Option<Kind> {
         "LoopComponent" => Kind::Loop,
         "ArXivComponent" => Kind::ArXiv,
         "APIRequestComponent" => Kind::ApiRequest,
+        "DataOperationsComponent" => Kind::DataOperations,
         _ => return None,
     })
 }
@@ -366,5 +368,6 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::Loop => &[components::looping::ITEM, components::looping::DONE],
         Kind::ArXiv => &["dataframe"],
         Kind::ApiRequest | Kind::EarlyApiRequest => &[components::api_request::OUTPUT],
+        Kind::DataOperations | Kind::EarlyDataOperations => &[components::data_operations::OUTPUT],
     }
 }

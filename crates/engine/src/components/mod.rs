@@ -17,6 +17,7 @@ mod conditional_router;
 mod conversation;
 mod convert;
 mod current_date;
+pub(crate) mod data_operations;
 mod dumps;
 mod language_model;
 mod loads;
@@ -60,6 +61,7 @@ pub(crate) fn needs_python(kind: Kind, fields: &BTreeMap<String, Field>) -> Opti
         Kind::File => read_file::needs_python(fields),
         Kind::SaveToFile => save_file::needs_python(fields),
         Kind::ApiRequest | Kind::EarlyApiRequest => api_request::needs_python(kind, fields),
+        Kind::DataOperations | Kind::EarlyDataOperations => data_operations::needs_python(fields),
         Kind::LanguageModel | Kind::Agent | Kind::TimedAgent | Kind::StructuredOutput | Kind::BatchRun => {
             ask::needs_python(fields.get("model").map(|field| &field.value))
         }
@@ -101,6 +103,7 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::MemoryBase => memory_base::run(call),
         Kind::Loop => Err(looping::not_driven(call)),
         Kind::ArXiv => arxiv::run(call, ctx).await,
+        Kind::DataOperations | Kind::EarlyDataOperations => data_operations::run(call),
         Kind::ApiRequest | Kind::EarlyApiRequest => Box::pin(api_request::run(call, ctx)).await,
     }
 }

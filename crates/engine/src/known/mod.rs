@@ -55,6 +55,8 @@ fn kind_named(name: &str) -> Option<Kind> {
         "ArXiv" => Kind::ArXiv,
         "ApiRequest" => Kind::ApiRequest,
         "EarlyApiRequest" => Kind::EarlyApiRequest,
+        "DataOperations" => Kind::DataOperations,
+        "EarlyDataOperations" => Kind::EarlyDataOperations,
         _ => return None,
     })
 }
@@ -102,7 +104,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 31, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 33, "a kind without any code: {kinds:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod api_request;
 mod conversations;
+mod data_operations;
 mod documents;
 mod draw;
 mod examples;
