@@ -193,6 +193,35 @@ fn entry(kind: Kind) -> Entry {
                 "Other words for failed connections and for answers that are no feed.",
             ],
         },
+        Kind::ApiRequest => Entry {
+            title: "API Request",
+            native: "all methods, query parameters, headers and bodies, redirects, JSON and text answers, failures as data",
+            differs: &[
+                "Saving to a file, and use as a tool, need Python.",
+                "Asked through the guard of URL: only `FLOWFLEET_FETCH_HOSTS` opens private addresses, and refusals are \
+                 worded otherwise; so are failures of TLS and of names.",
+                "Bodies are asked for uncompressed; without a header of the flow the user agent is Flowfleet's; a `'` in an \
+                 address is sent as `%27`.",
+                "Refused with an error: answers beyond 10 MiB, in UTF-16, or with bytes that are no text where they are \
+                 declared binary; JSON with NaN or with whole numbers beyond 64 bits; hosts in other scripts than ASCII; \
+                 headers that HTTP has not, and Content-Length, Transfer-Encoding, Connection and Expect.",
+                "Before lfx 1.12 an answer that is neither JSON nor UTF-8 fails the run; here it gives text.",
+            ],
+        },
+        Kind::DataOperations => Entry {
+            title: "JSON Operations (Data Operations)",
+            native: "Select Keys, Remove Keys, Rename Keys, Append or Update, Combine",
+            differs: &[
+                "Literal Eval, Path Selection, JQ Expression, operations that newer releases have not, and several inputs for an \
+                 operation of one need Python.",
+                "Inputs are combined in the order of the flow's edges; Langflow's order is chance.",
+            ],
+        },
+        Kind::EarlyDataOperations => same(
+            "JSON Operations (Data Operations)",
+            "the same; Append or Update and Combine take a key `data` for the data itself, and refuse `text_key` and `default_value`",
+        ),
+        Kind::EarlyApiRequest => same("API Request", "the same; following redirects needs Python"),
         Kind::MemoryBase => Entry {
             title: "Memory Base",
             native: "as far as none is selected",

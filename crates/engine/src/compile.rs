@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use crate::components::{TOOLSET, is_tool, needs_python};
+use crate::component::Kind;
+use crate::components::{TOOLSET, data_operations, is_tool, needs_python};
 use crate::document::{self, RawEdge, RawNode};
 use crate::edge::{self, Back, Checked, Edge};
 use crate::graph::{Graph, NodeIdx};
@@ -284,6 +285,7 @@ fn finish(plan: &mut Plan, start: Option<NodeIdx>, refused_loops: &BTreeMap<Node
             refused_loops
                 .get(&index)
                 .cloned()
+                .or_else(|| crowded(plan, index))
                 .or_else(|| refusal(node, &wanted, native, used_otherwise, &fed))
         };
         if let Some(reason) = plan.involved[index].then(refused).flatten() {
@@ -307,6 +309,19 @@ fn finish(plan: &mut Plan, start: Option<NodeIdx>, refused_loops: &BTreeMap<Node
         }
     }
     plan.warnings = warnings(plan, start);
+}
+
+/// Langflow refuses several edges where the node's operation takes one, even if only one of them gives something.
+fn crowded(plan: &Plan, index: NodeIdx) -> Option<String> {
+    let node = &plan.nodes[index];
+    let edges = plan.incoming[index].iter().map(|edge| &plan.edges[*edge]);
+    let count = edges.filter(|edge| edge.field == data_operations::INPUT).count();
+    (node.kind == Ok(Kind::DataOperations) && count > 1 && data_operations::takes_one(&node.fields)).then(
+        || {
+            let name = &node.info.display_name;
+            format!("{name}: several inputs for an operation of one, which needs the Python engine")
+        },
+    )
 }
 
 /// Why a node that runs cannot run natively.

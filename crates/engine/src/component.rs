@@ -64,6 +64,12 @@ pub enum Kind {
     KnowledgeIngestion,
     /// The one of old flows that only finds them.
     KnowledgeBase,
+    ApiRequest,
+    /// The one of before lfx 1.10.1, which takes other headers along to where it is redirected.
+    EarlyApiRequest,
+    DataOperations,
+    /// The one of before lfx 1.13, which gives keys to data by name.
+    EarlyDataOperations,
 }
 
 impl Kind {
@@ -128,6 +134,8 @@ impl Kind {
             Self::Knowledge => "Knowledge",
             Self::KnowledgeIngestion => "KnowledgeIngestion",
             Self::KnowledgeBase => "KnowledgeBase",
+            Self::ApiRequest | Self::EarlyApiRequest => "ApiRequest",
+            Self::DataOperations | Self::EarlyDataOperations => "DataOperations",
         }
     }
 }
@@ -375,6 +383,8 @@ mod tests {
             Kind::Knowledge,
             Kind::KnowledgeIngestion,
             Kind::KnowledgeBase,
+            Kind::ApiRequest,
+            Kind::DataOperations,
         ] {
             assert_eq!(kind.name(), format!("{kind:?}"));
         }

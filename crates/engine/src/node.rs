@@ -304,6 +304,8 @@ fn by_registry_name(name: &str) -> Option<Kind> {
         "Knowledge" => Kind::Knowledge,
         "KnowledgeIngestion" => Kind::KnowledgeIngestion,
         "KnowledgeBase" => Kind::KnowledgeBase,
+        "APIRequest" => Kind::ApiRequest,
+        "DataOperations" => Kind::DataOperations,
         _ => return None,
     })
 }
@@ -338,6 +340,8 @@ fn by_module_path(path: &str) -> Option<Kind> {
         "KnowledgeComponent" => Kind::Knowledge,
         "KnowledgeIngestionComponent" => Kind::KnowledgeIngestion,
         "KnowledgeBaseComponent" => Kind::KnowledgeBase,
+        "APIRequestComponent" => Kind::ApiRequest,
+        "DataOperationsComponent" => Kind::DataOperations,
         _ => return None,
     })
 }
@@ -372,5 +376,7 @@ pub(crate) fn native_outputs(kind: Kind) -> &'static [&'static str] {
         Kind::Knowledge => &[components::knowledge::KEPT, components::knowledge::FOUND],
         Kind::KnowledgeIngestion => &[components::knowledge::KEPT],
         Kind::KnowledgeBase => &[components::knowledge::FOUND],
+        Kind::ApiRequest | Kind::EarlyApiRequest => &[components::api_request::OUTPUT],
+        Kind::DataOperations | Kind::EarlyDataOperations => &[components::data_operations::OUTPUT],
     }
 }

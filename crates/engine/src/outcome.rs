@@ -10,7 +10,7 @@ use crate::graph::NodeIdx;
 use crate::plan::Plan;
 use crate::prepare::Prepared;
 use crate::run::Outcome;
-use crate::value::Value;
+use crate::value::{Value, without_bytes};
 
 /// Nodes that ran now, and nodes whose outputs an earlier attempt left.
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,6 +75,10 @@ fn node_json(output: &NodeOutput) -> Json {
 }
 
 fn json(value: &Value) -> Json {
+    without_bytes(&written(value)).into_owned()
+}
+
+fn written(value: &Value) -> Json {
     match value {
         Value::Message(message) => Json::String(message.text.clone()),
         Value::Data(data) => Json::Object(data.clone()),

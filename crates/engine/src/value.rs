@@ -83,6 +83,51 @@ impl Message {
     }
 }
 
+/// Marks text that is bytes in Python: an object with this key alone. No key of a document has a NUL in it by chance.
+const BYTES: &str = "\u{0}bytes";
+
+/// Python's bytes of a text. They print otherwise than text, and are written as JSON like it.
+pub(crate) fn bytes(text: &str) -> Json {
+    Json::Object(Map::from_iter([(BYTES.to_owned(), text.into())]))
+}
+
+/// The text whose bytes an object stands for.
+pub(crate) fn text_of_bytes(object: &Map<String, Json>) -> Option<&str> {
+    let text = object.get(BYTES).and_then(Json::as_str);
+    text.filter(|_| object.len() == 1)
+}
+
+/// The value with text in the place of bytes.
+pub(crate) fn without_bytes(value: &Json) -> std::borrow::Cow<'_, Json> {
+    use std::borrow::Cow::{Borrowed, Owned};
+    fn has_bytes(value: &Json) -> bool {
+        match value {
+            Json::Object(object) => object.contains_key(BYTES) || object.values().any(has_bytes),
+            Json::Array(items) => items.iter().any(has_bytes),
+            _ => false,
+        }
+    }
+    fn plain(value: &Json) -> Json {
+        match value {
+            Json::Object(object) => match text_of_bytes(object) {
+                Some(text) => text.into(),
+                None => Json::Object(
+                    object
+                        .iter()
+                        .map(|(key, value)| (key.clone(), plain(value)))
+                        .collect(),
+                ),
+            },
+            Json::Array(items) => Json::Array(items.iter().map(plain).collect()),
+            other => other.clone(),
+        }
+    }
+    match has_bytes(value) {
+        true => Owned(plain(value)),
+        false => Borrowed(value),
+    }
+}
+
 fn is_empty(extra: &Arc<Map<String, Json>>) -> bool {
     extra.is_empty()
 }

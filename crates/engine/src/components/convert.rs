@@ -1,21 +1,25 @@
 //! Any value as text, the way outputs and the Parser's "Stringify" show it.
 
+use serde_json::Value as Json;
+
 use super::table;
 use crate::component::NodeError;
 use crate::template;
-use crate::value::Value;
+use crate::value::{Value, without_bytes};
 
 /// The text of a value. `clean` drops empty rows and lines of tables.
 pub(super) fn to_text(value: &Value, clean: bool) -> Result<String, NodeError> {
     match value {
         Value::Message(message) => Ok(message.text.clone()),
         Value::Data(data) => {
-            let pretty = serde_json::to_string_pretty(data).map_err(|error| {
-                NodeError::permanent(
-                    "value_invalid",
-                    format!("the data cannot be shown as text: {error}"),
-                )
-            })?;
+            let pretty = serde_json::to_string_pretty(&without_bytes(&Json::Object(data.clone()))).map_err(
+                |error| {
+                    NodeError::permanent(
+                        "value_invalid",
+                        format!("the data cannot be shown as text: {error}"),
+                    )
+                },
+            )?;
             Ok(tidy(&format!("```json\n{pretty}\n```")))
         }
         Value::Table(rows) => table::markdown(rows, clean),

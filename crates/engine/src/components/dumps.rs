@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::table::Frame;
 use crate::component::NodeError;
 use crate::template::{python_json, python_repr, to_text};
+use crate::value::{text_of_bytes, without_bytes};
 
 /// Without white space, as orjson writes it.
 pub(super) fn compact(value: &Json) -> String {
@@ -39,6 +40,14 @@ pub(super) fn sorted(value: &Json) -> String {
     ascii(&python_json(&sort(value)), '~')
 }
 
+/// Without white space, as Python writes it where nothing is escaped.
+pub(super) fn dense(value: &Json) -> String {
+    write(
+        value,
+        Spelled(CompactFormatter, |number| python_repr(&Json::from(number))),
+    )
+}
+
 /// Indented by two and in ASCII, as Python's own library writes it.
 pub(super) fn python(value: &Json) -> String {
     ascii(
@@ -54,7 +63,7 @@ fn write<F: Formatter>(value: &Json, formatter: F) -> String {
     let mut out = Vec::new();
     let mut writer = serde_json::Serializer::with_formatter(&mut out, formatter);
     // Writing to memory does not fail.
-    let _ = value.serialize(&mut writer);
+    let _ = without_bytes(value).serialize(&mut writer);
     String::from_utf8(out).unwrap_or_default()
 }
 
@@ -168,6 +177,9 @@ fn nested(out: &mut String, value: &Json, depth: usize) {
             out.push_str(if items.is_empty() { "\n" } else { "" });
             line(out, depth);
             out.push(']');
+        }
+        Json::Object(entries) if text_of_bytes(entries).is_some() => {
+            out.push_str(&slashed(text_of_bytes(entries).unwrap_or_default()));
         }
         Json::Object(entries) => {
             out.push('{');

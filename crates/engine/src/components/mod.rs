@@ -5,6 +5,7 @@
 //! of a conversation or of knowledge goes through a port.
 
 mod agent;
+pub(crate) mod api_request;
 mod arxiv;
 mod ask;
 mod batch_run;
@@ -16,9 +17,11 @@ mod conditional_router;
 mod conversation;
 mod convert;
 mod current_date;
+pub(crate) mod data_operations;
 mod dumps;
 pub(crate) mod knowledge;
 mod language_model;
+mod loads;
 pub(crate) mod looping;
 pub(crate) mod memory_base;
 pub(crate) mod message_history;
@@ -58,6 +61,8 @@ pub(crate) fn needs_python(kind: Kind, fields: &BTreeMap<String, Field>) -> Opti
     match kind {
         Kind::File => read_file::needs_python(fields),
         Kind::SaveToFile => save_file::needs_python(fields),
+        Kind::ApiRequest | Kind::EarlyApiRequest => api_request::needs_python(kind, fields),
+        Kind::DataOperations | Kind::EarlyDataOperations => data_operations::needs_python(fields),
         Kind::LanguageModel | Kind::Agent | Kind::TimedAgent | Kind::StructuredOutput | Kind::BatchRun => {
             ask::needs_python(fields.get("model").map(|field| &field.value))
         }
@@ -102,6 +107,8 @@ pub(crate) async fn run(call: &NodeCall, ctx: &NodeContext) -> Result<NodeOutput
         Kind::Knowledge | Kind::KnowledgeIngestion | Kind::KnowledgeBase => {
             Box::pin(knowledge::run(call, ctx)).await
         }
+        Kind::DataOperations | Kind::EarlyDataOperations => data_operations::run(call),
+        Kind::ApiRequest | Kind::EarlyApiRequest => Box::pin(api_request::run(call, ctx)).await,
     }
 }
 

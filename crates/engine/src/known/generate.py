@@ -59,6 +59,8 @@ KINDS = {
     "KnowledgeComponent": "Knowledge",
     "KnowledgeIngestionComponent": "KnowledgeIngestion",
     "KnowledgeBaseComponent": "KnowledgeBase",
+    "APIRequestComponent": "ApiRequest",
+    "DataOperationsComponent": "DataOperations",
 }
 
 # Versions that are a kind of their own.
@@ -71,6 +73,16 @@ VARIANTS = {
     # "End" keeps the separator at the start.
     "859adebdf672": "EarlySplitText",
     "29ae597d2d86": "EarlySplitText",
+    # Append or Update and Combine give keys to data by name.
+    "92f9d0b781ef": "EarlyDataOperations",
+    "4ad7dbc5a8b8": "EarlyDataOperations",
+    "3f0652c61376": "EarlyDataOperations",
+    "1e5bfda1706b": "EarlyDataOperations",
+    # Redirects take credentials to other ports, or are followed by httpx itself.
+    "f102aadfb328": "EarlyApiRequest",
+    "2af407885294": "EarlyApiRequest",
+    "4f329dec9a39": "EarlyApiRequest",
+    "1a052ebb9519": "EarlyApiRequest",
 }
 
 # First release that is looked at: Langflow 1.8.
@@ -133,6 +145,11 @@ LEFT_OUT = {
 # - Message History: whose messages are read. Those of other flows and owners are out of reach here anyway.
 # - Memory Base: where the vectors lie. There are none here: all versions fail before they look.
 # - ArXivComponent before 9475ee946974: waits for arXiv without a limit.
+# - APIRequestComponent 941f801d5a8c, 71438e194131: how hosts in other scripts are pinned; an answer that is neither JSON nor
+#   UTF-8 failed before lfx 1.12. f102aadfb328, 2af407885294 only warn of private addresses, for which the engine has its
+#   own guard.
+# - DataOperationsComponent 3f0652c61376, 1e5bfda1706b: another operation, which goes to Python; 1e5bfda1706b fails where jq is not
+#   installed.
 # - LoopComponent 2712a1de7210: the library beside it gave the item to one branch only before lfx 1.12; here to all.
 # - OpenAiModel: how the key is unwrapped, the words of errors, usage of streamed answers, and the guards on custom
 #   endpoints, for which the engine has its own.

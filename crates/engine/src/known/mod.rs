@@ -56,6 +56,10 @@ fn kind_named(name: &str) -> Option<Kind> {
         "Knowledge" => Kind::Knowledge,
         "KnowledgeIngestion" => Kind::KnowledgeIngestion,
         "KnowledgeBase" => Kind::KnowledgeBase,
+        "ApiRequest" => Kind::ApiRequest,
+        "EarlyApiRequest" => Kind::EarlyApiRequest,
+        "DataOperations" => Kind::DataOperations,
+        "EarlyDataOperations" => Kind::EarlyDataOperations,
         _ => return None,
     })
 }
@@ -103,7 +107,7 @@ mod tests {
                 .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }));
         let kinds: std::collections::BTreeSet<Kind> = KNOWN.values().copied().collect();
-        assert_eq!(kinds.len(), 32, "a kind without any code: {kinds:?}");
+        assert_eq!(kinds.len(), 36, "a kind without any code: {kinds:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::component::{Kind, NodeOutput};
 use crate::graph::NodeIdx;
 use crate::plan::Plan;
 use crate::prepare::Prepared;
-use crate::value::{Message, Value};
+use crate::value::{Message, Value, without_bytes};
 
 /// Components on a branch that was not taken gave nothing and are left out.
 pub(crate) fn outputs(
@@ -97,8 +97,11 @@ fn component(plan: &Plan, node: NodeIdx, output: &NodeOutput, made: &Made<'_>) -
 fn result(value: &Value, node: &str, made: &Made<'_>) -> Json {
     match value {
         Value::Message(message) => written(message, node, made),
-        Value::Data(data) => json!({"text_key": "text", "data": data, "default_value": ""}),
-        Value::Table(rows) => json!(rows),
+        Value::Data(data) => {
+            let data = Json::Object(data.clone());
+            json!({"text_key": "text", "data": without_bytes(&data), "default_value": ""})
+        }
+        Value::Table(rows) => without_bytes(&json!(rows)).into_owned(),
         Value::Json(value) => value.clone(),
     }
 }
@@ -121,8 +124,8 @@ fn artifact(value: &Value) -> Json {
 fn plain(value: &Value) -> (Json, &'static str) {
     match value {
         Value::Message(message) => (message.text.clone().into(), "text"),
-        Value::Data(data) => (Json::Object(data.clone()), "object"),
-        Value::Table(rows) => (json!(rows), "array"),
+        Value::Data(data) => (without_bytes(&Json::Object(data.clone())).into_owned(), "object"),
+        Value::Table(rows) => (without_bytes(&json!(rows)).into_owned(), "array"),
         Value::Json(value) => match value {
             Json::String(_) => (value.clone(), "text"),
             Json::Array(_) => (value.clone(), "array"),

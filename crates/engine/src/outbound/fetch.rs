@@ -44,6 +44,12 @@ pub(crate) enum FetchError {
     Timeout(Url, f64),
     #[error("{0}: {1}")]
     Unreachable(Url, String),
+    /// Nobody listens there.
+    #[error("{0}: {1}")]
+    NoConnection(Url, String),
+    /// Its name leads to no address.
+    #[error("{0}: {1}")]
+    UnknownHost(Url, String),
     #[error("the answer of {0} is larger than {1} bytes")]
     TooLarge(Url, usize),
     #[error("the answer of {0} is compressed ({1}), although that was not asked for")]
@@ -114,7 +120,7 @@ impl Fetch {
         let response = bounded(ctx, self.timeout, &self.url, request.send()).await?;
         let response = response.map_err(|error| match Refused::caused(&error) {
             true => refused(),
-            false => FetchError::Unreachable(self.url.clone(), reason(&error)),
+            false => unreached(&self.url, &error),
         })?;
         Ok(Answer {
             url: self.url.clone(),
@@ -248,7 +254,7 @@ pub(crate) fn shown(url: &Url) -> &str {
 }
 
 /// Whether headers with credentials go along: to the same origin, and from http to https of the same host.
-fn keeps_credentials(from: &Url, to: &Url) -> bool {
+pub(crate) fn keeps_credentials(from: &Url, to: &Url) -> bool {
     let port = Url::port_or_known_default;
     let upgrade = from.scheme() == "http"
         && to.scheme() == "https"
@@ -265,6 +271,29 @@ fn text_of(header: Option<&HeaderValue>) -> String {
 
 fn host(url: &Url) -> String {
     url.host_str().unwrap_or_default().to_owned()
+}
+
+/// Whether it is the name, the machine, or what happened later.
+fn unreached(url: &Url, error: &reqwest::Error) -> FetchError {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    let reason = reason(error);
+    let mut cause: Option<&dyn std::error::Error> = Some(error)
+        .filter(|error| error.is_connect())
+        .map(|error| error as _);
+    while let Some(found) = cause {
+        if found.to_string() == "dns error" {
+            return FetchError::UnknownHost(url.clone(), reason);
+        }
+        let kind = found.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(
+            kind,
+            Some(ConnectionRefused | HostUnreachable | NetworkUnreachable)
+        ) {
+            return FetchError::NoConnection(url.clone(), reason);
+        }
+        cause = found.source();
+    }
+    FetchError::Unreachable(url.clone(), reason)
 }
 
 /// The innermost cause: what the system said.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use reqwest::dns::Resolve;
 
 pub(crate) use address::{Reach, Refused, literal};
-pub(crate) use fetch::{Answer, Fetch, FetchError, shown};
+pub(crate) use fetch::{Answer, Fetch, FetchError, keeps_credentials, shown};
 pub use hosts::{Host, InvalidHost};
 pub use settings::OutboundSettings;
 pub(crate) use text::{Charset, decoded};

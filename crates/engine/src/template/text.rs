@@ -6,6 +6,8 @@ use std::io;
 use serde::Serialize as _;
 use serde_json::{Number, Value as Json};
 
+use crate::value::{text_of_bytes, without_bytes};
+
 /// `str(value)`.
 pub(crate) fn to_text(value: &Json) -> String {
     match value {
@@ -26,7 +28,7 @@ pub(crate) fn json(value: &Json) -> String {
     let mut out = Vec::new();
     let mut writer = serde_json::Serializer::with_formatter(&mut out, Spaced);
     // Writing to memory does not fail.
-    let _ = value.serialize(&mut writer);
+    let _ = without_bytes(value).serialize(&mut writer);
     String::from_utf8(out).unwrap_or_default()
 }
 
@@ -76,6 +78,9 @@ fn write_repr(out: &mut String, value: &Json, depth: usize) {
             out.push(']');
         }
         Json::Object(object) => {
+            if let Some(text) = text_of_bytes(object) {
+                return quote_bytes(out, text);
+            }
             out.push('{');
             for (index, (key, item)) in object.iter().enumerate() {
                 if index > 0 {
@@ -157,6 +162,32 @@ fn quote(out: &mut String, text: &str) {
     out.push(mark);
 }
 
+/// `repr(text.encode())`.
+fn quote_bytes(out: &mut String, text: &str) {
+    let mark = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    out.push('b');
+    out.push(mark);
+    for byte in text.bytes() {
+        match byte {
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            byte if char::from(byte) == mark => {
+                out.push('\\');
+                out.push(mark);
+            }
+            b' '..=b'~' => out.push(char::from(byte)),
+            byte => escape(out, char::from(byte)),
+        }
+    }
+    out.push(mark);
+}
+
 fn escape(out: &mut String, c: char) {
     let code = u32::from(c);
     // Writing to a String cannot fail.
@@ -205,6 +236,11 @@ mod tests {
                 r#"{'a': ['x\ty\n"\'\\é\x00']}"#,
             ),
             (json!("plain 'text'"), "plain 'text'"),
+            (
+                crate::value::bytes("é'\n\\\t<p>\u{7f}"),
+                r#"b"\xc3\xa9'\n\\\t<p>\x7f""#,
+            ),
+            (json!([crate::value::bytes("\"'")]), r#"[b'"\'']"#),
         ];
         for (value, expected) in cases {
             assert_eq!(to_text(&value), expected, "{value}");

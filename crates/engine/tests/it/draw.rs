@@ -54,6 +54,31 @@ impl Draw {
         self
     }
 
+    /// The node's output that was chosen in the editor: the only one that it shows.
+    pub(crate) fn output(mut self, id: &str, name: &str) -> Self {
+        self.body(id)["selected_output"] = name.into();
+        self
+    }
+
+    /// What the fields of all nodes say that is no code.
+    pub(crate) fn settings(&self) -> Json {
+        let nodes = self.document["data"]["nodes"].as_array().unwrap();
+        let of_node = |node: &Json| {
+            let template = node["data"]["node"]["template"].as_object().unwrap();
+            let said = template.iter().filter(|(name, field)| {
+                *name != "code"
+                    && field["show"] != false
+                    && field["value"].is_string() | field["value"].is_array() | field["value"].is_boolean()
+            });
+            let said: Map<String, Json> = said
+                .map(|(name, field)| (name.clone(), field["value"].clone()))
+                .collect();
+            (node["id"].as_str().unwrap().to_owned(), Json::Object(said))
+        };
+        let wanted = |(id, _): &(String, Json)| !id.starts_with("Chat");
+        Json::Object(nodes.iter().map(of_node).filter(wanted).collect())
+    }
+
     /// A field as a prompt's variable has it.
     pub(crate) fn variable(mut self, id: &str, name: &str, default: &str) -> Self {
         self.body(id)["template"][name] = text_field(default, true);

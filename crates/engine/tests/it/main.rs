@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod api_request;
 mod conversations;
+mod data_operations;
 mod documents;
 mod draw;
 mod examples;
@@ -10,6 +12,7 @@ mod golden;
 mod groups;
 mod hostile;
 mod langflow;
+mod lfx;
 mod loops;
 mod operator;
 mod providers;

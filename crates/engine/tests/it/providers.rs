@@ -3,7 +3,6 @@
 //! `tests/wheels.sh` fetches the components, `tests/lfx.sh` the lfx and the providers' clients.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use flowfleet_engine::EngineKind;
@@ -11,6 +10,7 @@ use flowfleet_mock_model::{Config, Handle, spawn};
 use serde_json::{Value as Json, json};
 
 use crate::draw::Draw;
+use crate::lfx::python;
 use crate::run::{Runner, plan};
 
 /// A flow, what it is asked, and how many requests that takes.
@@ -113,19 +113,6 @@ fn cases(provider: &str, model: &str) -> Vec<Case> {
         ),
         case("structured output", structured(), called, 1),
     ]
-}
-
-fn python() -> PathBuf {
-    let cache = || {
-        let home = std::env::var("HOME").unwrap();
-        std::env::var("XDG_CACHE_HOME").map_or_else(|_| PathBuf::from(home).join(".cache"), PathBuf::from)
-    };
-    let named = std::env::var_os("FLOWFLEET_TEST_LFX").map(PathBuf::from);
-    let found = named.unwrap_or_else(|| cache().join("flowfleet/bench/lfx-1.13.0"));
-    match found.is_dir() {
-        true => found.join("bin/python"),
-        false => found,
-    }
 }
 
 /// What lfx makes of the cases, one after the other.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use flowfleet_engine::{
-    CompileLimits, Files, Http, Memory, ModelSettings, NodeOutput, Outcome, Plan, Progress, Request,
-    RunError, Services, compile, execute, no_files,
+    CompileLimits, Files, Http, Memory, ModelSettings, NodeOutput, OutboundSettings, Outcome, Plan, Progress,
+    Request, RunError, Services, compile, execute, no_files,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,7 @@ pub(crate) struct Runner {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) memory: Option<Arc<dyn Memory>>,
     pub(crate) run_id: String,
+    pub(crate) outbound: OutboundSettings,
     http: Http,
 }
 
@@ -62,6 +63,7 @@ impl Runner {
             files: no_files(),
             memory: None,
             run_id: "run-1".to_owned(),
+            outbound: OutboundSettings::default(),
             http: Http::new().unwrap(),
         }
     }
@@ -95,7 +97,7 @@ impl Runner {
             clock: Arc::new(|| "2026-11-21T20:48:03Z".parse().unwrap()),
             model: Arc::new(self.model_settings.clone()),
             files: Arc::clone(&self.files),
-            outbound: Arc::default(),
+            outbound: Arc::new(self.outbound.clone()),
         };
         let on_progress = Arc::new(move |progress: Progress| {
             watch(&progress);

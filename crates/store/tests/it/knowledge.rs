@@ -1,12 +1,10 @@
 //! Knowledge: bases, and the chunks that are brought into them.
 
 use flowfleet_core::knowledge::{
-    BATCH, CONTENT_BYTES, Chunk, Distance, FOUND, Found, Ingest, Ingested, Knowledge, NewKnowledge, Search,
-    SearchBy, Tags,
+    BATCH, CONTENT_BYTES, Chunk, Found, Ingest, Ingested, Knowledge, NewKnowledge, Search, Tags,
 };
 use flowfleet_core::{Kind, KnowledgeName, Lease, Tenant};
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor as _, PgConnection};
 use uuid::Uuid;
 
 use crate::bed::{Bed, TTL};
