@@ -172,9 +172,8 @@ fn each_key(data: Object, change: &dyn Fn(String) -> Option<String>) -> Result<O
 
 /// Several inputs as one: values of the same key become a list.
 fn combined(call: &NodeCall) -> Result<Object, NodeError> {
-    let values = match call.params.get(INPUT) {
-        Some(Param::Edges(values)) => values,
-        _ => return Err(invalid(call, INPUT, "must be a list to combine")),
+    let Some(Param::Edges(values)) = call.params.get(INPUT) else {
+        return Err(invalid(call, INPUT, "must be a list to combine"));
     };
     match values.as_slice() {
         [] => return Ok(Object::new()),

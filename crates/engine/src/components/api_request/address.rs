@@ -221,7 +221,7 @@ fn quoted(text: &str) -> String {
         match byte {
             b' ' => quoted.push('+'),
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
-                quoted.push(char::from(byte))
+                quoted.push(char::from(byte));
             }
             _ => quoted.push_str(&format!("%{byte:02X}")),
         }
