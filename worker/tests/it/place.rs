@@ -45,12 +45,8 @@ impl Stub {
         url
     }
 
-    fn put(&self, path: &str, page: impl ToString) {
-        self.0
-            .lock()
-            .unwrap()
-            .pages
-            .insert(path.to_owned(), page.to_string());
+    fn put(&self, path: &str, page: impl Into<String>) {
+        self.0.lock().unwrap().pages.insert(path.to_owned(), page.into());
     }
 
     fn puts(&self) -> Vec<(Timestamp, Value)> {
@@ -109,7 +105,7 @@ fn instance() -> Stub {
     let launched = Timestamp::now() - Duration::from_secs(40);
     stub.put(
         "/latest/dynamic/instance-identity/document",
-        json!({ "pendingTime": launched, "instanceId": "i-0123" }),
+        json!({ "pendingTime": launched, "instanceId": "i-0123" }).to_string(),
     );
     stub
 }
@@ -164,7 +160,10 @@ async fn a_notice_in_the_middle_of_a_long_node_loses_no_finished_one() {
     // A service that asks for less, and a recommendation, change nothing.
     stub.0.lock().unwrap().busy = 2;
     let said = json!({ "noticeTime": Timestamp::now() });
-    stub.put("/latest/meta-data/events/recommendations/rebalance", said);
+    stub.put(
+        "/latest/meta-data/events/recommendations/rebalance",
+        said.to_string(),
+    );
     let warned = until("the recommendation is shown", async || {
         presence(&rig, worker.id)
             .await
@@ -174,7 +173,7 @@ async fn a_notice_in_the_middle_of_a_long_node_loses_no_finished_one() {
     assert_eq!(warned.place.notice.unwrap().kind, NoticeKind::Rebalance);
     assert!(warned.place.first_claim_at.is_some());
     let soon = Timestamp::now() + Duration::from_secs(120);
-    stub.put(ACTION, json!({ "action": "terminate", "time": soon }));
+    stub.put(ACTION, json!({ "action": "terminate", "time": soon }).to_string());
     worker.ended(DEADLINE).await;
 
     let view = rig.get(id).await;
@@ -196,7 +195,7 @@ async fn a_task_is_protected_before_it_claims_and_ends_when_idle() {
         "CapacityProviderName": "FARGATE_SPOT", "AvailabilityZone": "eu-west-1a",
         "PullStartedAt": Timestamp::now() - Duration::from_secs(20),
     });
-    stub.put("/v4/task", task);
+    stub.put("/v4/task", task.to_string());
     let url = stub.serve().await;
     let environment = BTreeMap::from([
         ("ECS_CONTAINER_METADATA_URI_V4".to_owned(), format!("{url}/v4")),
