@@ -31,6 +31,7 @@ mod parser;
 pub(crate) mod pattern;
 mod printed;
 mod prompt;
+mod quoted;
 mod read_file;
 mod save_file;
 mod split_text;

@@ -6,6 +6,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderValue, USER_AGENT};
 use serde_json::{Map, Value as Json};
 
+use super::quoted::quoted;
 use super::{params, url, wants};
 use crate::component::{NodeCall, NodeContext, NodeError, NodeOutput};
 use crate::html::{self, Rules, strip};
@@ -355,21 +356,6 @@ fn percent_decoded(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// As a form writes it: spaces are plus signs.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b' ' => quoted.push('+'),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
-                quoted.push(char::from(byte));
-            }
-            _ => quoted.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    quoted
 }
 
 #[cfg(test)]

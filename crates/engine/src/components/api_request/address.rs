@@ -9,6 +9,7 @@ use reqwest::Url;
 use serde_json::{Map, Value as Json};
 
 use crate::component::NodeError;
+use crate::components::quoted::quoted;
 use crate::template::to_text;
 
 /// httpx takes no longer one.
@@ -212,21 +213,6 @@ fn sent(text: &str) -> Option<Url> {
     // A name that ends in a number is an address to some.
     let is_same = host.starts_with('[') || url.host_str() == host.split(':').next();
     is_same.then_some(url)
-}
-
-/// As a form writes it: spaces are plus signs.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b' ' => quoted.push('+'),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
-                quoted.push(char::from(byte));
-            }
-            _ => quoted.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    quoted
 }
 
 fn unquoted(text: &str) -> String {
